@@ -1,0 +1,93 @@
+// The contract between a kernel and what stands above it: bpf(2), and what a BPF user needs of an operating system beside it.
+// The rule of every call: a result >= 0, or -errno; never a throw.
+
+import type { Attr, BpfCommand } from "../uapi/attr.ts";
+import type { Pointer } from "../uapi/struct.ts";
+
+/** Disposing of an embedded kernel ends it with all that is in it; of the running kernel, file descriptors stay open. */
+export interface Kernel extends Disposable {
+  readonly kind: "linux" | "embedded";
+
+  /**
+   * One command of bpf(2). Fields that the command writes (`next_id`, `retval`, …) are written into `attr`, and buffers in place.
+   *
+   * A buffer that is shorter than what the kernel reads or writes there is EFAULT.
+   *
+   * @returns the command's result (often a file descriptor), or -errno
+   */
+  bpf<Command extends BpfCommand>(command: Command, attr: Attr<Command>): number;
+
+  /**
+   * One command of bpf(2) with the raw bytes of union bpf_attr; its size is `attr.length`.
+   * The bytes at a pointer's offset are replaced by the address of its bytes; what the kernel writes into the union is written into `attr`.
+   */
+  bpfRaw(command: number, attr: Uint8Array, pointers?: readonly Pointer[]): number;
+
+  /** Closes a file descriptor. close(2); EBADF where it is not open. */
+  close(fd: number): number;
+
+  /** Maps an object's memory. mmap(2), shared. */
+  mmap(fd: number, options: MmapOptions): Mapping | number;
+
+  /**
+   * Calls back whenever `fd` becomes readable, on the thread that asked, until disposed. epoll(7).
+   * A callback may come without cause: look before you read.
+   */
+  watch(fd: number, callback: () => void): Disposable | number;
+
+  readonly bpffs: Bpffs;
+  readonly system: System;
+}
+
+export interface MmapOptions {
+  /** Bytes. */
+  readonly length: number;
+  /** Byte offset in the object, a multiple of the page size. */
+  readonly offset?: number;
+  readonly writable?: boolean;
+}
+
+/** Memory shared with the kernel. After `unmap`, `bytes` may still be read safely: they are zero or the last content. */
+export interface Mapping {
+  readonly bytes: Uint8Array;
+  unmap(): void;
+}
+
+/** The BPF file system: pins by path. Results as in the kernel contract. */
+export interface Bpffs {
+  /** Whether `path` lies in a BPF file system. */
+  contains(path: string): boolean;
+  /** Mounts a BPF file system on an existing directory. mount(2). */
+  mount(path: string): number;
+  unmount(path: string): number;
+  mkdir(path: string): number;
+  /** Names in a directory, or -errno. */
+  readdir(path: string): readonly DirectoryEntry[] | number;
+  /** Removes a pin. unlink(2). */
+  unlink(path: string): number;
+  rmdir(path: string): number;
+  rename(from: string, to: string): number;
+}
+
+export interface DirectoryEntry {
+  readonly name: string;
+  readonly directory: boolean;
+}
+
+/** What a BPF user asks about the system. */
+export interface System {
+  /** Numbers of the possible CPUs; a per-CPU value has one element for each. */
+  readonly possibleCpus: readonly number[];
+  /** Bytes. */
+  readonly pageSize: number;
+  readonly kernelVersion: KernelVersion;
+  /** BTF of vmlinux, or of a module; undefined where there is none. */
+  btf(module?: string): Uint8Array | undefined;
+}
+
+export interface KernelVersion {
+  readonly major: number;
+  readonly minor: number;
+  readonly patch: number;
+  readonly release: string;
+}

@@ -1,0 +1,72 @@
+// Flags of the commands and helpers.
+// Linux: include/uapi/linux/bpf.h
+
+// BPF_MAP_UPDATE_ELEM and BPF_MAP_LOOKUP_ELEM
+export const BPF_ANY = 0;
+export const BPF_NOEXIST = 1;
+export const BPF_EXIST = 2;
+export const BPF_F_LOCK = 4;
+
+// BPF_MAP_CREATE
+export const BPF_F_NO_PREALLOC = 1;
+export const BPF_F_NO_COMMON_LRU = 2;
+export const BPF_F_NUMA_NODE = 4;
+export const BPF_F_RDONLY = 8;
+export const BPF_F_WRONLY = 16;
+export const BPF_F_STACK_BUILD_ID = 32;
+export const BPF_F_ZERO_SEED = 64;
+export const BPF_F_RDONLY_PROG = 128;
+export const BPF_F_WRONLY_PROG = 256;
+export const BPF_F_CLONE = 512;
+export const BPF_F_MMAPABLE = 1024;
+export const BPF_F_PRESERVE_ELEMS = 2048;
+export const BPF_F_INNER_MAP = 4096;
+export const BPF_F_LINK = 8192;
+export const BPF_F_PATH_FD = 16384;
+export const BPF_F_VTYPE_BTF_OBJ_FD = 32768;
+export const BPF_F_TOKEN_FD = 65536;
+export const BPF_F_SEGV_ON_FAULT = 131072;
+export const BPF_F_NO_USER_CONV = 262144;
+
+// BPF_PROG_LOAD
+export const BPF_F_STRICT_ALIGNMENT = 1;
+export const BPF_F_ANY_ALIGNMENT = 2;
+export const BPF_F_TEST_RND_HI32 = 4;
+export const BPF_F_TEST_STATE_FREQ = 8;
+export const BPF_F_SLEEPABLE = 16;
+export const BPF_F_XDP_HAS_FRAGS = 32;
+export const BPF_F_XDP_DEV_BOUND_ONLY = 64;
+export const BPF_F_TEST_REG_INVARIANTS = 128;
+
+// BPF_PROG_LOAD and BPF_BTF_LOAD: log_level
+export const BPF_LOG_LEVEL1 = 1;
+export const BPF_LOG_LEVEL2 = 2;
+export const BPF_LOG_STATS = 4;
+export const BPF_LOG_FIXED = 8;
+
+// BPF_PROG_TEST_RUN
+export const BPF_F_TEST_RUN_ON_CPU = 1;
+export const BPF_F_TEST_XDP_LIVE_FRAMES = 2;
+export const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
+
+// Ring buffer helpers
+export const BPF_RB_NO_WAKEUP = 1;
+export const BPF_RB_FORCE_WAKEUP = 2;
+
+// bpf_ringbuf_query
+export const BPF_RB_AVAIL_DATA = 0;
+export const BPF_RB_RING_SIZE = 1;
+export const BPF_RB_CONS_POS = 2;
+export const BPF_RB_PROD_POS = 3;
+
+// Ring buffer record header
+export const BPF_RINGBUF_BUSY_BIT = 2147483648;
+export const BPF_RINGBUF_DISCARD_BIT = 1073741824;
+export const BPF_RINGBUF_HDR_SZ = 8;
+
+// What an XDP program returns
+export const XDP_ABORTED = 0;
+export const XDP_DROP = 1;
+export const XDP_PASS = 2;
+export const XDP_TX = 3;
+export const XDP_REDIRECT = 4;
