@@ -1,6 +1,7 @@
 // The contract between a kernel and what stands above it: bpf(2), and what a BPF user needs of an operating system beside it.
 // The rule of every call: a result >= 0, or -errno; never a throw.
 
+import type { Diagnosis } from "../diagnosis/diagnosis.ts";
 import type { Attr, BpfCommand } from "../uapi/attr.ts";
 import type { Pointer } from "../uapi/struct.ts";
 
@@ -37,6 +38,9 @@ export interface Kernel extends Disposable {
 
   readonly bpffs: Bpffs;
   readonly system: System;
+
+  /** Why the verifier refused the last BPF_PROG_LOAD, where the kernel can say more than its log does. */
+  diagnosis?(): Diagnosis | undefined;
 }
 
 export interface MmapOptions {

@@ -1,0 +1,37 @@
+// skep: eBPF for TypeScript. The public face; the parts have entries of their own.
+
+export { openKernel } from "#open";
+export {
+  BpfError,
+  type Failure,
+  IterationError,
+  UnsupportedError,
+  VerifierError,
+} from "./client/errors.ts";
+export {
+  BpfMap,
+  KeyedMap,
+  type KeyedOptions,
+  type KeyedType,
+  MapEntries,
+  type PerCpuType,
+  RingBufferMap,
+  type RingBufferMapOptions,
+} from "./client/map.ts";
+export { BpfObject, type LoadOptions, type ObjectMaps } from "./client/object.ts";
+export {
+  BpfProgram,
+  type ProgramOptions,
+  type ProgramTypeName,
+  type TestRunOptions,
+  type TestRunResult,
+} from "./client/program.ts";
+export { RingBuffer, RingBufferError, type RingBufferOptions } from "./client/ring-buffer.ts";
+export { bytes, cstring, ipv4 } from "./codec/bytes.ts";
+export { type Codec, CodecError, type Infer } from "./codec/codec.ts";
+export { array, struct } from "./codec/composites.ts";
+export { bool, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 } from "./codec/scalars.ts";
+export type { Diagnosis } from "./diagnosis/diagnosis.ts";
+export { EmbeddedKernel, type EmbeddedKernelOptions } from "./embedded/kernel.ts";
+export type { Bpffs, Kernel, KernelVersion, Mapping, MmapOptions, System } from "./kernel/kernel.ts";
+export type { OpenOptions } from "./open.ts";
