@@ -1,15 +1,17 @@
 // From a spec to live maps and programs: BTF, maps, their contents, then programs with the maps' file descriptors patched in.
 
 import type { Instruction } from "../asm/instruction.ts";
+import { BtfError } from "../btf/btf.ts";
 import { codecOf } from "../btf/codec.ts";
 import { bytes } from "../codec/bytes.ts";
 import type { Codec } from "../codec/codec.ts";
+import { u32 } from "../codec/scalars.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { MapSpec, ObjectSpec, ProgramSpec } from "../spec/spec.ts";
 import * as commands from "../uapi/commands.ts";
 import { EINVAL, ENOENT } from "../uapi/errno.ts";
 import { BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE } from "../uapi/insn.ts";
-import { BPF_MAP_TYPE_RINGBUF } from "../uapi/map-types.ts";
+import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF } from "../uapi/map-types.ts";
 import { BpfError, failed, UnsupportedError } from "./errors.ts";
 import { BpfMap, KeyedMap, mapTypeName } from "./map.ts";
 import type { LoadOptions } from "./object.ts";
@@ -135,13 +137,26 @@ function createMap(kernel: Kernel, object: ObjectSpec, spec: MapSpec, btfFd: num
   }
 }
 
-/** The type of a map with the codecs that its BTF gives, or bytes. */
+/** The type of a map with the codecs that its BTF gives, or bytes; the key of an array is always an index. */
 function codecs({ btf }: ObjectSpec, spec: MapSpec): object {
-  const codec = (typeId: number | undefined, size: number): Codec<unknown> =>
-    btf === undefined || !typeId ? bytes(size) : codecOf(btf, typeId);
+  const codec = (typeId: number | undefined): Codec<unknown> | undefined => {
+    if (btf === undefined || !typeId) return undefined;
+    try {
+      return codecOf(btf, typeId);
+    } catch (error) {
+      // A type without values of its own (void *, an array of millions) does not keep the object from being used.
+      if (error instanceof BtfError) return undefined;
+      throw error;
+    }
+  };
   const type = mapTypeName(spec.type);
   if (spec.type === BPF_MAP_TYPE_RINGBUF) return { type };
-  return { type, key: codec(spec.btfKeyTypeId, spec.keySize), value: codec(spec.btfValueTypeId, spec.valueSize) };
+  const isArray = spec.type === BPF_MAP_TYPE_ARRAY || spec.type === BPF_MAP_TYPE_PERCPU_ARRAY;
+  return {
+    type,
+    key: codec(spec.btfKeyTypeId) ?? (isArray ? u32 : bytes(spec.keySize)),
+    value: codec(spec.btfValueTypeId) ?? bytes(spec.valueSize),
+  };
 }
 
 /** Data maps are called after their object, as libbpf calls them: `counter.rodata`. */

@@ -9,11 +9,12 @@ export interface Codec<T> {
   /** Bytes. */
   readonly align: number;
   /**
-   * Writes `value` at `offset`; padding becomes zero.
+   * Writes `value` at `offset`; padding becomes zero. After an error, the bytes written so far stay.
    *
    * @throws CodecError where the value does not fit
    */
   encode(value: T, view: DataView, offset: number): void;
+  /** Reads a value at `offset`. What it returns is a copy: later changes of the bytes do not show in it. */
   decode(view: DataView, offset: number): T;
 }
 
@@ -24,10 +25,44 @@ export type Infer<C> = C extends Codec<infer T> ? T : never;
 export class CodecError extends RangeError {
   override readonly name = "CodecError";
   readonly code = "ERR_VALUE";
+  /** Where the value stands in the one that was encoded: `flow.ports[1]`; empty for that value itself. */
+  readonly path: string;
+  /** What is wrong with the value, without the path. */
+  readonly problem: string;
 
-  /** The same error, with the place of the value in front: `packets: …`. */
-  at(place: string): CodecError {
-    const separator = this.message.startsWith("[") || !/^[\w.[\]]+: /.test(this.message) ? ": " : ".";
-    return new CodecError(`${place}${separator}${this.message}`);
+  constructor(problem: string, path = "") {
+    super(path === "" ? problem : `${path}: ${problem}`);
+    this.path = path;
+    this.problem = problem;
   }
+
+  /** The same error, seen from the value around it: `place` is a member's name, or an index as `[1]`. */
+  at(place: string): CodecError {
+    const separator = this.path === "" || this.path.startsWith("[") ? "" : ".";
+    return new CodecError(this.problem, `${place}${separator}${this.path}`);
+  }
+}
+
+/** Encodes a part of a value; an error of it says where the part stands. */
+export function encodeAt<T>(place: string | number, codec: Codec<T>, value: T, view: DataView, offset: number): void {
+  try {
+    codec.encode(value, view, offset);
+  } catch (error) {
+    if (error instanceof CodecError) throw error.at(typeof place === "number" ? `[${place}]` : place);
+    throw error;
+  }
+}
+
+/** The bytes of a view, shared with it. */
+export const bytesAt = (view: DataView, offset: number, length: number): Uint8Array =>
+  new Uint8Array(view.buffer, view.byteOffset + offset, length);
+
+/** A value as a message shows it. */
+export function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (value instanceof Uint8Array) return `a Uint8Array of ${value.length} bytes`;
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === "object" && value !== null) return "an object";
+  return typeof value === "function" || typeof value === "symbol" ? `a ${typeof value}` : String(value);
 }

@@ -16,11 +16,11 @@ export function numbersByName<Constants extends object, Prefix extends string>(
   return new Map(entries as [NameOf<Constants, Prefix>, number][]);
 }
 
-/** Whole name by number, for the constants of a module that begin with `prefix`; where a number has synonyms, the first. */
+/** Whole name by number, for the constants of a module that begin with `prefix`; of synonyms the longest, BPF_PROG_TEST_RUN. */
 export function namesByNumber(constants: object, prefix = ""): ReadonlyMap<number, string> {
   const names = new Map<number, string>();
   for (const [key, value] of Object.entries(constants).sort((a, b) => a[1] - b[1])) {
-    if (key.startsWith(prefix) && !names.has(value)) names.set(value, key);
+    if (key.startsWith(prefix) && key.length > (names.get(value)?.length ?? 0)) names.set(value, key);
   }
   return names;
 }

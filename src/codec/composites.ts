@@ -1,0 +1,97 @@
+// Codecs of C's arrays and structs, made of the codecs of their parts.
+
+import { bytesAt, type Codec, CodecError, encodeAt, type Infer, shown } from "./codec.ts";
+
+/** `length` values, one after the other. */
+export function array<T>(element: Codec<T>, length: number): Codec<T[]> {
+  if (!Number.isInteger(length) || length < 0) {
+    throw new CodecError(`array(${element.name}, ${shown(length)}): a length is an integer of at least 0`);
+  }
+  const name = element.name.replace(/(?=\[|$)/, `[${length}]`);
+  return {
+    name,
+    size: element.size * length,
+    align: element.align,
+    encode(values, view, offset) {
+      if (!Array.isArray(values)) throw new CodecError(`${name}: ${shown(values)} is not an array`);
+      if (values.length !== length) throw new CodecError(`${name}: ${values.length} elements, not ${length}`);
+      for (let i = 0; i < length; i++) encodeAt(i, element, values[i] as T, view, offset + i * element.size);
+    },
+    decode(view, offset) {
+      const values: T[] = [];
+      for (let i = 0; i < length; i++) values.push(element.decode(view, offset + i * element.size));
+      return values;
+    },
+  };
+}
+
+/**
+ * A C struct: its members in the order they are written, each at the next offset that its alignment allows,
+ * its size rounded up to its alignment. A member's name cannot begin with a digit: JavaScript moves numbers to the front.
+ *
+ * @example
+ * const flow = struct({ address: ipv4, port: u16, bytes: u64 }); // 16 bytes, two of them padding
+ * type Flow = Infer<typeof flow>; // { address: string; port: number; bytes: bigint }
+ */
+// biome-ignore lint/suspicious/noExplicitAny: a codec is invariant in its type, so no other type takes every codec
+export function struct<Members extends Record<string, Codec<any>>>(
+  members: Members,
+): Codec<{ [Name in keyof Members]: Infer<Members[Name]> }> {
+  let end = 0;
+  const placed = Object.entries(members).map(([name, codec]): Member => {
+    if (/^\d|^__proto__$/.test(name)) throw new CodecError(`struct: "${name}" cannot be a member's name`);
+    const offset = roundUp(end, codec.align);
+    end = offset + codec.size;
+    return { name, codec, offset };
+  });
+  const align = Math.max(1, ...placed.map(({ codec }) => codec.align));
+  return structAt("struct", roundUp(end, align), align, placed) as Codec<never>;
+}
+
+/** A member at its place, in bytes. The members of one without a name are members of the struct around it. */
+export interface Member {
+  readonly name: string;
+  // biome-ignore lint/suspicious/noExplicitAny: as in `struct`
+  readonly codec: Codec<any>;
+  readonly offset: number;
+}
+
+/** A struct whose members have their places already. Bytes that belong to no member are padding. */
+export function structAt(
+  name: string,
+  size: number,
+  align: number,
+  members: readonly Member[],
+): Codec<Record<string, unknown>> {
+  return {
+    name,
+    size,
+    align,
+    encode(value, view, offset) {
+      if (typeof value !== "object" || value === null) {
+        throw new CodecError(`${name}: ${shown(value)} is not an object`);
+      }
+      bytesAt(view, offset, size).fill(0);
+      for (const member of members) {
+        if (member.name === "") {
+          member.codec.encode(value, view, offset + member.offset);
+          continue;
+        }
+        const part = value[member.name];
+        if (part === undefined) throw new CodecError(`${member.codec.name}: is missing`, member.name);
+        encodeAt(member.name, member.codec, part, view, offset + member.offset);
+      }
+    },
+    decode(view, offset) {
+      const value: Record<string, unknown> = {};
+      for (const member of members) {
+        const part = member.codec.decode(view, offset + member.offset);
+        if (member.name === "") Object.assign(value, part);
+        else value[member.name] = part;
+      }
+      return value;
+    },
+  };
+}
+
+const roundUp = (offset: number, align: number): number => Math.ceil(offset / align) * align;
