@@ -159,13 +159,12 @@ function codecs({ btf }: ObjectSpec, spec: MapSpec): object {
   };
 }
 
-/** Data maps are called after their object, as libbpf calls them: `counter.rodata`. */
+/** As libbpf calls them: a data map after its object, `counter.rodata`, unless its section is one of several, `.rodata.str1.1`. */
 function kernelName(object: ObjectSpec, spec: MapSpec): string {
-  if (!spec.name.startsWith(".")) return spec.name.slice(0, NAME_LENGTH);
+  if (spec.name.lastIndexOf(".") !== 0) return spec.name.slice(0, NAME_LENGTH);
   const file = object.name.slice(object.name.lastIndexOf("/") + 1);
   const stem = file.replace(/\..*$/, "").replace(/\W/g, "_");
-  const room = Math.max(NAME_LENGTH - spec.name.length, 8);
-  return `${stem.slice(0, Math.min(room, 8))}${spec.name}`.slice(0, NAME_LENGTH);
+  return `${stem.slice(0, 8)}${spec.name}`.slice(0, NAME_LENGTH);
 }
 
 function write(map: BpfMap, contents: Uint8Array): void {
