@@ -1,0 +1,1 @@
+export { type Capture, CaptureError, LINKTYPE_ETHERNET, type Packet, readCapture, writePcap } from "./pcap.ts";
