@@ -1,0 +1,69 @@
+// The machine's exports. Only i32 crosses into JavaScript; the names are explained where TypeScript holds them, src/embedded/machine.ts.
+
+import {
+  allocate,
+  allocatePages,
+  allocateZeroed,
+  bytesInUse,
+  free,
+  freePages,
+  initializeAllocator,
+} from "./allocator.ts";
+import { programRun } from "./interpreter.ts";
+import { BUDGET, CPUS } from "./layout.ts";
+import * as maps from "./map.ts";
+import { MapHeader, mapCreate, mapData, mapDelete, mapDestroy, mapLookup, mapMemory, mapNextKey } from "./map.ts";
+import { programFree, programLoad } from "./program.ts";
+import { seedRandom } from "./random.ts";
+import * as ringbuf from "./ringbuf.ts";
+
+// asc resolves no file extension in `export … from`.
+export {
+  allocate,
+  allocatePages,
+  allocateZeroed,
+  bytesInUse,
+  free,
+  freePages,
+  mapCreate,
+  mapData,
+  mapDelete,
+  mapDestroy,
+  mapLookup,
+  mapMemory,
+  mapNextKey,
+  programFree,
+  programLoad,
+  programRun,
+};
+
+export function initialize(cpus: u32, pageLimit: u32, seed: u32): void {
+  store<u32>(CPUS, cpus);
+  store<u32>(BUDGET, u32.MAX_VALUE);
+  seedRandom(seed);
+  initializeAllocator(pageLimit);
+}
+
+export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u32): i32 {
+  return maps.mapUpdate(map, key, value, flags);
+}
+
+export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags: u32): i32 {
+  return maps.mapUpdatePerCpu(map, key, values, flags);
+}
+
+export function ringbufReserve(map: MapHeader, bytes: u32): usize {
+  return ringbuf.ringbufReserve(map, bytes);
+}
+
+export function ringbufSubmit(record: usize, flags: u32): void {
+  ringbuf.ringbufSubmit(record, flags);
+}
+
+export function ringbufDiscard(record: usize, flags: u32): void {
+  ringbuf.ringbufDiscard(record, flags);
+}
+
+export function ringbufOutput(map: MapHeader, data: usize, bytes: u32, flags: u32): i32 {
+  return ringbuf.ringbufOutput(map, data, bytes, flags);
+}

@@ -1,0 +1,483 @@
+// The interpreter: one loop over decoded operations, registers in memory, every access checked.
+// A 32-bit result is cast to u32, because a narrow load takes the width of the expression around it.
+// Linux: kernel/bpf/core.c, ___bpf_prog_run; RFC 9669.
+
+import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
+import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
+import { copy } from "./bytes.ts";
+import { freeDeferred } from "./hash.ts";
+import { helper } from "./imports.ts";
+import {
+  BUDGET,
+  CPU,
+  DATA_START,
+  DEPTH,
+  FAULT_ACCESS,
+  FAULT_ADDRESS,
+  FAULT_ALIGNMENT,
+  FAULT_BUDGET,
+  FAULT_CALL_DEPTH,
+  FAULT_INSTRUCTION,
+  FAULT_NESTING,
+  FAULT_NONE,
+  FAULT_OUT_OF_PROGRAM,
+  FAULT_SLOT,
+  MAX_DEPTH,
+  REGISTERS,
+  SAVED_FRAMES,
+  SAVED_REGISTERS,
+  STACK_BYTES,
+  STACKS,
+} from "./layout.ts";
+import { MapHeader, mapDelete, mapLookupOn, mapUpdate } from "./map.ts";
+import * as op from "./operations.ts";
+import { Operation } from "./operations.ts";
+import { operationAt, Program, slotOf } from "./program.ts";
+import { nextRandom } from "./random.ts";
+import { ringbufDiscard, ringbufOutput, ringbufQuery, ringbufReserve, ringbufSubmit } from "./ringbuf.ts";
+
+const R0: usize = REGISTERS;
+const R1: usize = REGISTERS + 8;
+const R2: usize = REGISTERS + 16;
+const R3: usize = REGISTERS + 24;
+const R4: usize = REGISTERS + 32;
+const R6: usize = REGISTERS + 48;
+const R10: usize = REGISTERS + 80;
+
+/** r1 to r10 of an interrupted run. */
+const SAVED_BYTES: usize = 80;
+/** r6 to r9 of a caller. */
+const CALLEE_SAVED_BYTES: usize = 32;
+/** How often a may_goto of a frame falls through. Linux: BPF_MAX_LOOPS. */
+const MAX_LOOPS: u32 = 8 << 20;
+
+/** What a caller gets back when its callee exits. */
+@unmanaged
+class Frame {
+  r6: u64;
+  r7: u64;
+  r8: u64;
+  r9: u64;
+  returnTo: usize;
+  loops: u32;
+}
+
+const FRAME_BYTES: usize = offsetof<Frame>();
+const FRAMES_BYTES: usize = FRAME_BYTES * MAX_CALL_FRAMES;
+
+/**
+ * Runs a program on a CPU, r1 pointing to its context; r0 is left at RESULT.
+ *
+ * @returns FAULT_NONE, or which fault ended it, with FAULT_SLOT and FAULT_ADDRESS
+ */
+export function programRun(program: Program, context: usize, cpu: u32): i32 {
+  const depth = load<usize>(DEPTH);
+  if (depth == MAX_DEPTH) return FAULT_NESTING;
+  const outerCpu = load<u32>(CPU);
+  const saved = <usize>SAVED_REGISTERS + depth * SAVED_BYTES;
+  if (depth) copy(saved, R1, SAVED_BYTES);
+  store<usize>(DEPTH, depth + 1);
+  store<u32>(CPU, cpu);
+  store<u64>(R1, context);
+  store<u64>(R10, <usize>STACKS + (depth + 1) * STACK_BYTES);
+  const fault = interpret(program, <usize>SAVED_FRAMES + depth * FRAMES_BYTES);
+  store<u32>(CPU, outerCpu);
+  store<usize>(DEPTH, depth);
+  if (depth) copy(R1, saved, SAVED_BYTES);
+  else freeDeferred();
+  return fault;
+}
+
+function interpret(program: Program, frames: usize): i32 {
+  let frame = frames;
+  let loops = MAX_LOOPS;
+  let budget = load<u32>(BUDGET);
+  let limit = accessLimit();
+  let next = changetype<usize>(operationAt(program, 0));
+  while (true) {
+    const now = changetype<Operation>(next);
+    next += offsetof<Operation>();
+    switch (now.code) {
+      case op.ADD64:
+        store<u64>(now.destination, load<u64>(now.destination) + load<u64>(now.source));
+        break;
+      case op.SUB64:
+        store<u64>(now.destination, load<u64>(now.destination) - load<u64>(now.source));
+        break;
+      case op.MUL64:
+        store<u64>(now.destination, load<u64>(now.destination) * load<u64>(now.source));
+        break;
+      case op.DIV64:
+        store<u64>(now.destination, divide<u64>(load<u64>(now.destination), load<u64>(now.source)));
+        break;
+      case op.OR64:
+        store<u64>(now.destination, load<u64>(now.destination) | load<u64>(now.source));
+        break;
+      case op.AND64:
+        store<u64>(now.destination, load<u64>(now.destination) & load<u64>(now.source));
+        break;
+      case op.LSH64:
+        store<u64>(now.destination, load<u64>(now.destination) << (load<u64>(now.source) & 63));
+        break;
+      case op.RSH64:
+        store<u64>(now.destination, load<u64>(now.destination) >> (load<u64>(now.source) & 63));
+        break;
+      case op.NEG64:
+        store<u64>(now.destination, 0 - load<u64>(now.destination));
+        break;
+      case op.MOD64:
+        store<u64>(now.destination, remainder<u64>(load<u64>(now.destination), load<u64>(now.source)));
+        break;
+      case op.XOR64:
+        store<u64>(now.destination, load<u64>(now.destination) ^ load<u64>(now.source));
+        break;
+      case op.MOV64:
+        store<u64>(now.destination, load<u64>(now.source));
+        break;
+      case op.ARSH64:
+        store<u64>(now.destination, load<i64>(now.destination) >> (load<i64>(now.source) & 63));
+        break;
+
+      case op.ADD32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) + load<u32>(now.source)));
+        break;
+      case op.SUB32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) - load<u32>(now.source)));
+        break;
+      case op.MUL32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) * load<u32>(now.source)));
+        break;
+      case op.DIV32:
+        store<u64>(now.destination, divide<u32>(load<u32>(now.destination), load<u32>(now.source)));
+        break;
+      case op.OR32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) | load<u32>(now.source)));
+        break;
+      case op.AND32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) & load<u32>(now.source)));
+        break;
+      case op.LSH32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) << (load<u32>(now.source) & 31)));
+        break;
+      case op.RSH32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) >> (load<u32>(now.source) & 31)));
+        break;
+      case op.NEG32:
+        store<u64>(now.destination, <u32>(0 - load<u32>(now.destination)));
+        break;
+      case op.MOD32:
+        store<u64>(now.destination, remainder<u32>(load<u32>(now.destination), load<u32>(now.source)));
+        break;
+      case op.XOR32:
+        store<u64>(now.destination, <u32>(load<u32>(now.destination) ^ load<u32>(now.source)));
+        break;
+      case op.MOV32:
+        store<u64>(now.destination, load<u32>(now.source));
+        break;
+      case op.ARSH32:
+        store<u64>(now.destination, <u32>(load<i32>(now.destination) >> (load<i32>(now.source) & 31)));
+        break;
+
+      case op.JA:
+        next = now.offset;
+        break;
+      case op.JEQ64:
+        if (load<u64>(now.destination) == load<u64>(now.source)) next = now.offset;
+        break;
+      case op.JGT64:
+        if (load<u64>(now.destination) > load<u64>(now.source)) next = now.offset;
+        break;
+      case op.JGE64:
+        if (load<u64>(now.destination) >= load<u64>(now.source)) next = now.offset;
+        break;
+      case op.JSET64:
+        if (load<u64>(now.destination) & load<u64>(now.source)) next = now.offset;
+        break;
+      case op.JNE64:
+        if (load<u64>(now.destination) != load<u64>(now.source)) next = now.offset;
+        break;
+      case op.JSGT64:
+        if (load<i64>(now.destination) > load<i64>(now.source)) next = now.offset;
+        break;
+      case op.JSGE64:
+        if (load<i64>(now.destination) >= load<i64>(now.source)) next = now.offset;
+        break;
+      case op.EXIT:
+        if (frame == frames) return FAULT_NONE;
+        frame -= FRAME_BYTES;
+        copy(R6, frame, CALLEE_SAVED_BYTES);
+        store<u64>(R10, load<u64>(R10) + MAX_BPF_STACK);
+        next = changetype<Frame>(frame).returnTo;
+        loops = changetype<Frame>(frame).loops;
+        break;
+      case op.JLT64:
+        if (load<u64>(now.destination) < load<u64>(now.source)) next = now.offset;
+        break;
+      case op.JLE64:
+        if (load<u64>(now.destination) <= load<u64>(now.source)) next = now.offset;
+        break;
+      case op.JSLT64:
+        if (load<i64>(now.destination) < load<i64>(now.source)) next = now.offset;
+        break;
+      case op.JSLE64:
+        if (load<i64>(now.destination) <= load<i64>(now.source)) next = now.offset;
+        break;
+      case op.JCOND:
+        if (loops) loops -= 1;
+        else next = now.offset;
+        break;
+
+      case op.JEQ32:
+        if (load<u32>(now.destination) == load<u32>(now.source)) next = now.offset;
+        break;
+      case op.JGT32:
+        if (load<u32>(now.destination) > load<u32>(now.source)) next = now.offset;
+        break;
+      case op.JGE32:
+        if (load<u32>(now.destination) >= load<u32>(now.source)) next = now.offset;
+        break;
+      case op.JSET32:
+        if (load<u32>(now.destination) & load<u32>(now.source)) next = now.offset;
+        break;
+      case op.JNE32:
+        if (load<u32>(now.destination) != load<u32>(now.source)) next = now.offset;
+        break;
+      case op.JSGT32:
+        if (load<i32>(now.destination) > load<i32>(now.source)) next = now.offset;
+        break;
+      case op.JSGE32:
+        if (load<i32>(now.destination) >= load<i32>(now.source)) next = now.offset;
+        break;
+      case op.JLT32:
+        if (load<u32>(now.destination) < load<u32>(now.source)) next = now.offset;
+        break;
+      case op.JLE32:
+        if (load<u32>(now.destination) <= load<u32>(now.source)) next = now.offset;
+        break;
+      case op.JSLT32:
+        if (load<i32>(now.destination) < load<i32>(now.source)) next = now.offset;
+        break;
+      case op.JSLE32:
+        if (load<i32>(now.destination) <= load<i32>(now.source)) next = now.offset;
+        break;
+
+      case op.LOAD32: {
+        const address = load<u64>(now.source) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u64>(now.destination, load<u32>(<usize>address));
+        break;
+      }
+      case op.LOAD16: {
+        const address = load<u64>(now.source) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u64>(now.destination, load<u16>(<usize>address));
+        break;
+      }
+      case op.LOAD8: {
+        const address = load<u64>(now.source) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u64>(now.destination, load<u8>(<usize>address));
+        break;
+      }
+      case op.LOAD64: {
+        const address = load<u64>(now.source) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u64>(now.destination, load<u64>(<usize>address));
+        break;
+      }
+
+      case op.LOAD_SIGNED32: {
+        const address = load<u64>(now.source) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<i64>(now.destination, load<i32>(<usize>address));
+        break;
+      }
+      case op.LOAD_SIGNED16: {
+        const address = load<u64>(now.source) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<i64>(now.destination, load<i16>(<usize>address));
+        break;
+      }
+      case op.LOAD_SIGNED8: {
+        const address = load<u64>(now.source) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<i64>(now.destination, load<i8>(<usize>address));
+        break;
+      }
+
+      case op.STORE32: {
+        const address = load<u64>(now.destination) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u32>(<usize>address, load<u32>(now.source));
+        break;
+      }
+      case op.STORE16: {
+        const address = load<u64>(now.destination) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u16>(<usize>address, load<u16>(now.source));
+        break;
+      }
+      case op.STORE8: {
+        const address = load<u64>(now.destination) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u8>(<usize>address, load<u8>(now.source));
+        break;
+      }
+      case op.STORE64: {
+        const address = load<u64>(now.destination) + now.offset;
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u64>(<usize>address, load<u64>(now.source));
+        break;
+      }
+
+      case op.LOAD_IMM64:
+        store<i64>(now.destination, now.immediate);
+        next += offsetof<Operation>();
+        break;
+
+      case op.SDIV64:
+        store<u64>(now.destination, divideSigned<i64>(load<i64>(now.destination), load<i64>(now.source)));
+        break;
+      case op.SMOD64:
+        store<u64>(now.destination, remainder<i64>(load<i64>(now.destination), load<i64>(now.source)));
+        break;
+      case op.SDIV32:
+        store<u64>(now.destination, <u32>divideSigned<i32>(load<i32>(now.destination), load<i32>(now.source)));
+        break;
+      case op.SMOD32:
+        store<u64>(now.destination, <u32>remainder<i32>(load<i32>(now.destination), load<i32>(now.source)));
+        break;
+      case op.MOVSX8_64:
+        store<i64>(now.destination, load<i8>(now.source));
+        break;
+      case op.MOVSX16_64:
+        store<i64>(now.destination, load<i16>(now.source));
+        break;
+      case op.MOVSX32_64:
+        store<i64>(now.destination, load<i32>(now.source));
+        break;
+      case op.MOVSX8_32:
+        store<u64>(now.destination, <u32>(<i32>load<i8>(now.source)));
+        break;
+      case op.MOVSX16_32:
+        store<u64>(now.destination, <u32>(<i32>load<i16>(now.source)));
+        break;
+      case op.SWAP16:
+        store<u64>(now.destination, bswap<u16>(load<u16>(now.destination)));
+        break;
+      case op.SWAP32:
+        store<u64>(now.destination, bswap<u32>(load<u32>(now.destination)));
+        break;
+      case op.SWAP64:
+        store<u64>(now.destination, bswap<u64>(load<u64>(now.destination)));
+        break;
+      case op.TRUNCATE16:
+        store<u64>(now.destination, load<u16>(now.destination));
+        break;
+
+      case op.TRUNCATE32:
+        store<u64>(now.destination, load<u32>(now.destination));
+        break;
+      case op.NOTHING:
+        break;
+
+      case op.CALL_LOCAL: {
+        if (frame == frames + FRAMES_BYTES - FRAME_BYTES) return fault(FAULT_CALL_DEPTH, program, now, 0);
+        if (!budget) return fault(FAULT_BUDGET, program, now, 0);
+        budget -= 1;
+        copy(frame, R6, CALLEE_SAVED_BYTES);
+        changetype<Frame>(frame).returnTo = next;
+        changetype<Frame>(frame).loops = loops;
+        frame += FRAME_BYTES;
+        store<u64>(R10, load<u64>(R10) - MAX_BPF_STACK);
+        loops = MAX_LOOPS;
+        next = now.offset;
+        break;
+      }
+      case op.CALL_HELPER:
+        helper(<i32>now.immediate);
+        limit = accessLimit();
+        break;
+
+      case op.MAP_LOOKUP:
+        store<u64>(R0, mapLookupOn(load<MapHeader>(R1), load<usize>(R2), load<u32>(CPU)));
+        break;
+      case op.MAP_UPDATE:
+        store<i64>(R0, mapUpdate(load<MapHeader>(R1), load<usize>(R2), load<usize>(R3), load<u64>(R4)));
+        limit = accessLimit();
+        break;
+      case op.MAP_DELETE:
+        store<i64>(R0, mapDelete(load<MapHeader>(R1), load<usize>(R2)));
+        break;
+      case op.MAP_LOOKUP_PERCPU:
+        store<u64>(R0, mapLookupOn(load<MapHeader>(R1), load<usize>(R2), load<u32>(R3)));
+        break;
+      case op.RINGBUF_OUTPUT:
+        store<i64>(R0, ringbufOutput(load<MapHeader>(R1), load<usize>(R2), load<u64>(R3), load<u64>(R4)));
+        break;
+      case op.RINGBUF_RESERVE:
+        store<u64>(R0, load<u64>(R3) ? 0 : ringbufReserve(load<MapHeader>(R1), load<u64>(R2)));
+        break;
+      case op.RINGBUF_SUBMIT:
+        ringbufSubmit(load<usize>(R1), load<u64>(R2));
+        break;
+      case op.RINGBUF_DISCARD:
+        ringbufDiscard(load<usize>(R1), load<u64>(R2));
+        break;
+      case op.RINGBUF_QUERY:
+        store<u64>(R0, ringbufQuery(load<MapHeader>(R1), load<u64>(R2)));
+        break;
+      case op.GET_CPU:
+        store<u64>(R0, load<u32>(CPU));
+        break;
+      case op.GET_RANDOM:
+        store<u64>(R0, nextRandom());
+        break;
+      case op.BACK:
+        if (!budget) return fault(FAULT_BUDGET, program, now, 0);
+        budget -= 1;
+        next = now.offset;
+        break;
+
+      case op.ATOMIC8:
+      case op.ATOMIC16:
+      case op.ATOMIC32:
+      case op.ATOMIC64: {
+        if (!isAtomic(now)) return fault(FAULT_INSTRUCTION, program, now, 0);
+        const address = addressOfAtomic(now);
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        if (!atomic(now, <usize>address)) return fault(FAULT_ALIGNMENT, program, now, address);
+        break;
+      }
+
+      case op.OUT_OF_PROGRAM:
+        return fault(FAULT_OUT_OF_PROGRAM, program, now, 0);
+      default:
+        return fault(FAULT_INSTRUCTION, program, now, 0);
+    }
+  }
+}
+
+/** Highest valid distance of an address from DATA_START, for accesses of any width. */
+function accessLimit(): u64 {
+  return ((<u64>memory.size()) << 16) - DATA_START - sizeof<u64>();
+}
+
+function fault(kind: i32, program: Program, operation: Operation, address: u64): i32 {
+  store<u32>(FAULT_SLOT, slotOf(program, operation));
+  store<u64>(FAULT_ADDRESS, address);
+  return kind;
+}
+
+function divide<T>(a: T, b: T): T {
+  return b == 0 ? <T>0 : a / b;
+}
+
+function remainder<T>(a: T, b: T): T {
+  return b == 0 ? a : a % b;
+}
+
+/** Where b is -1, the negation does not overflow as the division would. */
+function divideSigned<T>(a: T, b: T): T {
+  return b == -1 ? <T>0 - a : divide<T>(a, b);
+}

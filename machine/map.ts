@@ -1,0 +1,187 @@
+// What all maps have in common: the header that a map pointer points to, and the way to each type's operations.
+
+import { EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
+import {
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_RINGBUF,
+} from "../src/uapi/map-types.ts";
+import { allocateZeroed, free } from "./allocator.ts";
+import * as array from "./array.ts";
+import * as hash from "./hash.ts";
+import { CPU, CPUS } from "./layout.ts";
+import * as percpuArray from "./percpu-array.ts";
+import * as percpuHash from "./percpu-hash.ts";
+import * as ringbuf from "./ringbuf.ts";
+
+/** A map's header. `mapCreate` zeroes it and sets the first six fields; the rest is each type's own. */
+@unmanaged
+export class MapHeader {
+  type: u32;
+  keySize: u32;
+  /** Bytes of a value as a user sees it. */
+  valueSize: u32;
+  maxEntries: u32;
+  flags: u32;
+  /** Bytes from one value to the next, or from one CPU's value to the next: valueSize rounded up to 8. */
+  stride: u32;
+  /** Bytes taken, without elements that are allocated one by one. */
+  memory: u32;
+  /** Array: the values. Hash: the buckets. Ring buffer: the consumer page. */
+  data: usize;
+  /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. */
+  mask: u32;
+  /** Hash: elements in it. */
+  count: u32;
+  seed: u32;
+  /** Hash: bytes of an element. */
+  elementSize: u32;
+  /** Hash, preallocated: all elements, and the first free one. */
+  elements: usize;
+  freeElement: usize;
+}
+
+/** A map of checked attributes, or -errno. */
+export function mapCreate(type: u32, keySize: u32, valueSize: u32, maxEntries: u32, flags: u32): i32 {
+  if (max(keySize, valueSize) > <u32>i32.MAX_VALUE) return -ENOMEM;
+  const address = allocateZeroed(offsetof<MapHeader>());
+  if (!address) return -ENOMEM;
+  const map = changetype<MapHeader>(address);
+  map.type = type;
+  map.keySize = keySize;
+  map.valueSize = valueSize;
+  map.maxEntries = maxEntries;
+  map.flags = flags;
+  map.stride = (valueSize + 7) & ~7;
+  const error = initialize(map);
+  if (error) {
+    free(address);
+    return error;
+  }
+  map.memory += offsetof<MapHeader>();
+  return <i32>address;
+}
+
+export function mapDestroy(map: MapHeader): void {
+  switch (map.type) {
+    case BPF_MAP_TYPE_ARRAY:
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      array.destroy(map);
+      break;
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      hash.destroy(map);
+      break;
+    case BPF_MAP_TYPE_RINGBUF:
+      ringbuf.destroy(map);
+  }
+  free(changetype<usize>(map));
+}
+
+/** Bytes that the map takes. */
+export function mapMemory(map: MapHeader): u32 {
+  const separate = map.elementSize && !map.elements;
+  return map.memory + (separate ? map.count * map.elementSize : 0);
+}
+
+export function mapData(map: MapHeader): usize {
+  return map.data;
+}
+
+/** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. */
+export function mapLookup(map: MapHeader, key: usize): usize {
+  switch (map.type) {
+    case BPF_MAP_TYPE_ARRAY:
+      return array.lookup(map, key);
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return percpuArray.lookup(map, key);
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return hash.lookup(map, key);
+    default:
+      return 0;
+  }
+}
+
+/** As `mapLookup`, but of one CPU. bpf_map_lookup_elem, bpf_map_lookup_percpu_elem. */
+export function mapLookupOn(map: MapHeader, key: usize, cpu: u32): usize {
+  const value = mapLookup(map, key);
+  if (!value || !isPerCpu(map)) return value;
+  return cpu < load<u32>(CPUS) ? value + cpu * map.stride : 0;
+}
+
+/** Sets a value, in a per-CPU map that of the running CPU. 0 or -errno. */
+export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_ARRAY:
+      return array.update(map, key, value, flags);
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return percpuArray.update(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_HASH:
+      return hash.update(map, key, value, flags);
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return percpuHash.update(map, key, value, flags, load<u32>(CPU));
+    default:
+      return -EINVAL;
+  }
+}
+
+/** Sets the values of all CPUs, which lie a stride apart. 0 or -errno. */
+export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags: u64): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return percpuArray.updateAll(map, key, values, flags);
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return percpuHash.updateAll(map, key, values, flags);
+    default:
+      return -EINVAL;
+  }
+}
+
+/** 0 or -errno. */
+export function mapDelete(map: MapHeader, key: usize): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return hash.remove(map, key);
+    default:
+      return -EINVAL;
+  }
+}
+
+/** Copies the key behind `key` to `next`, the first one where `key` is 0 or missing. 0 or -errno. */
+export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_ARRAY:
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return array.nextKey(map, key, next);
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return hash.nextKey(map, key, next);
+    default:
+      return -ENOENT;
+  }
+}
+
+export function isPerCpu(map: MapHeader): bool {
+  return map.type == BPF_MAP_TYPE_PERCPU_ARRAY || map.type == BPF_MAP_TYPE_PERCPU_HASH;
+}
+
+function initialize(map: MapHeader): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_ARRAY:
+      return array.initialize(map, 1);
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return array.initialize(map, load<u32>(CPUS));
+    case BPF_MAP_TYPE_HASH:
+      return hash.initialize(map, 1);
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return hash.initialize(map, load<u32>(CPUS));
+    case BPF_MAP_TYPE_RINGBUF:
+      return ringbuf.initialize(map);
+    default:
+      return -EINVAL;
+  }
+}

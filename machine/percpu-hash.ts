@@ -1,0 +1,40 @@
+// BPF_MAP_TYPE_PERCPU_HASH: a hash whose elements hold a value for each CPU; a key that is there is updated in place.
+
+import { EINVAL, ENOMEM } from "../src/uapi/errno.ts";
+import { BPF_EXIST } from "../src/uapi/flags.ts";
+import { copy } from "./bytes.ts";
+import { checkExistence, find, hashOf, link, take, valueOf } from "./hash.ts";
+import { CPUS } from "./layout.ts";
+import { MapHeader } from "./map.ts";
+
+/** Sets the value of one CPU; those of the others are zero in a new element. */
+export function update(map: MapHeader, key: usize, value: usize, flags: u64, cpu: u32): i32 {
+  const values = findOrAdd(map, key, flags);
+  if (values < 0) return values;
+  copy(<usize>values + cpu * map.stride, value, map.valueSize);
+  return 0;
+}
+
+/** Sets the values of all CPUs. */
+export function updateAll(map: MapHeader, key: usize, values: usize, flags: u64): i32 {
+  const target = findOrAdd(map, key, flags);
+  if (target < 0) return target;
+  copy(<usize>target, values, map.stride * load<u32>(CPUS));
+  return 0;
+}
+
+/** Address of the values of a key, which are zero where it is new, or -errno. */
+function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
+  if (flags > <u64>BPF_EXIST) return -EINVAL;
+  const hash = hashOf(map, key);
+  const old = find(map, key, hash);
+  const error = checkExistence(map, old, flags);
+  if (error) return error;
+  if (old) return <i32>valueOf(map, old);
+  const element = take(map);
+  if (!element) return -ENOMEM;
+  const values = valueOf(map, element);
+  memory.fill(values, 0, map.stride * load<u32>(CPUS));
+  link(map, element, key, hash);
+  return <i32>values;
+}
