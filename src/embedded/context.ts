@@ -1,0 +1,53 @@
+// Contexts of running programs: struct xdp_md and struct __sk_buff in the machine's memory, laid out as Linux shows them to programs.
+// `data` and `data_end` hold addresses. Behind the struct stand words that only the kernel sees: the bounds of the packet's buffer.
+// Linux: include/uapi/linux/bpf.h
+
+/** Byte offsets in struct xdp_md, and the kernel's words behind it. */
+export const xdpMd = {
+  data: 0,
+  data_end: 4,
+  data_meta: 8,
+  ingress_ifindex: 12,
+  rx_queue_index: 16,
+  egress_ifindex: 20,
+  size: 24,
+  /** Start of the buffer, where Linux keeps a struct xdp_frame; end of the room that the packet may grow to. */
+  hard_start: 24,
+  hard_end: 28,
+  /** The rest of a packet that does not fit into one page. */
+  fragments: 32,
+  fragments_size: 36,
+} as const;
+
+/** Byte offsets in struct __sk_buff. */
+export const skBuff = {
+  len: 0,
+  pkt_type: 4,
+  mark: 8,
+  protocol: 16,
+  priority: 32,
+  ingress_ifindex: 36,
+  ifindex: 40,
+  cb: 48,
+  data: 76,
+  data_end: 80,
+  family: 88,
+  remote_ip4: 92,
+  local_ip4: 96,
+  remote_ip6: 100,
+  local_ip6: 116,
+  data_meta: 140,
+  tstamp: 152,
+  wire_len: 160,
+  gso_segs: 164,
+  gso_size: 176,
+  hwtstamp: 184,
+  size: 192,
+} as const;
+
+/** Bytes that any context takes, with the kernel's words. */
+export const CONTEXT_SIZE = 256;
+
+/** Linux keeps a struct xdp_frame at the start of a packet's buffer. */
+export const XDP_FRAME_SIZE = 40;
+export const ETH_HLEN = 14;

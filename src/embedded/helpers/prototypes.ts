@@ -1,0 +1,140 @@
+// What the helpers of the embedded kernel take and return. A helper is in the embedded kernel when it has a row here.
+// Linux: struct bpf_func_proto of each, kernel/bpf/helpers.c, kernel/bpf/ringbuf.c, net/core/filter.c
+
+import * as id from "../../uapi/helper-ids.ts";
+import {
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_RINGBUF,
+} from "../../uapi/map-types.ts";
+
+export type Argument =
+  /** Any value; an address only with CAP_PERFMON. */
+  | "anything"
+  | "context"
+  | "map"
+  /** Memory of the map's key size, or value size. */
+  | "map key"
+  | "map value"
+  /** Memory that is read, whose size is the next argument. */
+  | "memory"
+  | "memory or null"
+  /** Memory that the helper fills, whose size is the next argument. */
+  | "uninitialised memory"
+  /** Size of the memory before it: at least 1. */
+  | "size"
+  | "size or zero"
+  /** A number that is known when the program is loaded: bytes to reserve. */
+  | "constant size"
+  /** A record that was reserved; it is released. */
+  | "record"
+  /** NUL-terminated string in a read-only map. */
+  | "constant string";
+
+export type Return = "integer" | "nothing" | "map value or null" | "record or null";
+
+export interface Prototype {
+  readonly arguments: readonly Argument[];
+  readonly returns: Return;
+  readonly gplOnly?: boolean;
+  /** Whether it needs CAP_PERFMON. */
+  readonly perfmon?: boolean;
+  /** Types of maps that it works on; any that are not listed under another helper alone where absent. */
+  readonly maps?: readonly number[];
+  /** Whether memory arguments may lie in the packet. */
+  readonly packetMemory?: boolean;
+  /** Whether it may move the packet, so that pointers into it end. */
+  readonly movesPacket?: boolean;
+  /** Whether it writes the map, so that BPF_F_RDONLY_PROG forbids it. */
+  readonly writesMap?: boolean;
+}
+
+const elements = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH];
+const perCpu = [BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH];
+const ringbuf = [BPF_MAP_TYPE_RINGBUF];
+const number: Prototype = { arguments: [], returns: "integer" };
+const resizePacket: Prototype = { arguments: ["context", "anything"], returns: "integer", movesPacket: true };
+
+export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Prototype>([
+  [
+    id.BPF_FUNC_map_lookup_elem,
+    {
+      arguments: ["map", "map key"],
+      returns: "map value or null",
+      maps: elements,
+      packetMemory: true,
+    },
+  ],
+  [
+    id.BPF_FUNC_map_update_elem,
+    {
+      arguments: ["map", "map key", "map value", "anything"],
+      returns: "integer",
+      maps: elements,
+      packetMemory: true,
+      writesMap: true,
+    },
+  ],
+  [
+    id.BPF_FUNC_map_delete_elem,
+    { arguments: ["map", "map key"], returns: "integer", maps: elements, packetMemory: true, writesMap: true },
+  ],
+  [
+    id.BPF_FUNC_map_lookup_percpu_elem,
+    {
+      arguments: ["map", "map key", "anything"],
+      returns: "map value or null",
+      maps: perCpu,
+      packetMemory: true,
+    },
+  ],
+  [id.BPF_FUNC_ktime_get_ns, number],
+  [id.BPF_FUNC_ktime_get_boot_ns, number],
+  [id.BPF_FUNC_ktime_get_coarse_ns, number],
+  [id.BPF_FUNC_ktime_get_tai_ns, number],
+  [id.BPF_FUNC_jiffies64, number],
+  [id.BPF_FUNC_get_prandom_u32, number],
+  [id.BPF_FUNC_get_smp_processor_id, number],
+  [id.BPF_FUNC_get_numa_node_id, number],
+  [id.BPF_FUNC_trace_printk, { arguments: ["memory", "size"], returns: "integer", gplOnly: true, perfmon: true }],
+  [
+    id.BPF_FUNC_ringbuf_output,
+    { arguments: ["map", "memory", "size or zero", "anything"], returns: "integer", maps: ringbuf },
+  ],
+  [
+    id.BPF_FUNC_ringbuf_reserve,
+    { arguments: ["map", "constant size", "anything"], returns: "record or null", maps: ringbuf },
+  ],
+  [id.BPF_FUNC_ringbuf_submit, { arguments: ["record", "anything"], returns: "nothing" }],
+  [id.BPF_FUNC_ringbuf_discard, { arguments: ["record", "anything"], returns: "nothing" }],
+  [id.BPF_FUNC_ringbuf_query, { arguments: ["map", "anything"], returns: "integer", maps: ringbuf }],
+  [id.BPF_FUNC_xdp_adjust_head, resizePacket],
+  [id.BPF_FUNC_xdp_adjust_meta, resizePacket],
+  [id.BPF_FUNC_xdp_adjust_tail, resizePacket],
+  [
+    id.BPF_FUNC_xdp_load_bytes,
+    { arguments: ["context", "anything", "uninitialised memory", "size"], returns: "integer" },
+  ],
+  [id.BPF_FUNC_xdp_store_bytes, { arguments: ["context", "anything", "memory", "size"], returns: "integer" }],
+  [id.BPF_FUNC_xdp_get_buff_len, { arguments: ["context"], returns: "integer" }],
+  [
+    id.BPF_FUNC_skb_load_bytes,
+    { arguments: ["context", "anything", "uninitialised memory", "size"], returns: "integer" },
+  ],
+  [
+    id.BPF_FUNC_skb_store_bytes,
+    { arguments: ["context", "anything", "memory", "size", "anything"], returns: "integer", movesPacket: true },
+  ],
+  [id.BPF_FUNC_skb_pull_data, resizePacket],
+  [
+    id.BPF_FUNC_csum_diff,
+    {
+      arguments: ["memory or null", "size or zero", "memory or null", "size or zero", "anything"],
+      returns: "integer",
+      packetMemory: true,
+    },
+  ],
+  [id.BPF_FUNC_strncmp, { arguments: ["memory", "size", "constant string"], returns: "integer" }],
+]);

@@ -1,0 +1,155 @@
+import { expect, test } from "vitest";
+import { add, call, exit, type Item, loadMapFd, mov, program, r0, r1, r2, r3, r4, r10, store } from "../asm/builder.ts";
+import { encodeInstructions } from "../asm/instruction.ts";
+import type { Mapping } from "../kernel/kernel.ts";
+import * as commands from "../uapi/commands.ts";
+import { BPF_F_MMAPABLE } from "../uapi/flags.ts";
+import * as helpers from "../uapi/helper-ids.ts";
+import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../uapi/map-types.ts";
+import { BPF_PROG_TYPE_XDP } from "../uapi/program-types.ts";
+import { EmbeddedKernel, type EmbeddedKernelOptions } from "./kernel.ts";
+
+const ENOMEM = 12;
+const license = new TextEncoder().encode("GPL\0");
+
+function createArray(kernel: EmbeddedKernel, value_size: number, map_flags = 0): number {
+  const attr = { map_type: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size, max_entries: 1, map_flags };
+  return kernel.bpf(commands.BPF_MAP_CREATE, attr);
+}
+
+function load(kernel: EmbeddedKernel, ...items: Item[]): number {
+  const instructions = program(...items);
+  return kernel.bpf(commands.BPF_PROG_LOAD, {
+    prog_type: BPF_PROG_TYPE_XDP,
+    insns: encodeInstructions(instructions),
+    insn_cnt: instructions.length,
+    license,
+  });
+}
+
+function run(kernel: EmbeddedKernel, prog_fd: number): number {
+  const attr = { prog_fd, data_in: new Uint8Array(64), data_size_in: 64, retval: 0 };
+  expect(kernel.bpf(commands.BPF_PROG_TEST_RUN, attr)).toBe(0);
+  return attr.retval;
+}
+
+/** What two random numbers and a time come to in a kernel of these options. */
+function outcomes(options: EmbeddedKernelOptions): number[] {
+  using kernel = new EmbeddedKernel(options);
+  const random = load(kernel, call(helpers.BPF_FUNC_get_prandom_u32), exit());
+  const time = load(kernel, call(helpers.BPF_FUNC_ktime_get_ns), exit());
+  return [run(kernel, random), run(kernel, random), run(kernel, time)];
+}
+
+test("with the same seed and clock everything happens again in the same way", () => {
+  const clock = { monotonic: () => 1000n, realtime: () => 0n };
+  expect(outcomes({ seed: 1, clock })).toEqual(outcomes({ seed: 1, clock }));
+  expect(outcomes({ seed: 1, clock })).not.toEqual(outcomes({ seed: 2, clock }));
+  expect(outcomes({ clock })[2]).toBe(1000);
+});
+
+test("what does not fit the memory limit is ENOMEM, and fits again when something is closed", () => {
+  using kernel = new EmbeddedKernel({ memoryLimit: 4 * 1024 * 1024 });
+  const first = createArray(kernel, 2 * 1024 * 1024);
+  expect(createArray(kernel, 2 * 1024 * 1024)).toBe(-ENOMEM);
+  kernel.close(first);
+  expect(createArray(kernel, 2 * 1024 * 1024)).toBeGreaterThan(0);
+});
+
+test("closing everything gives back all memory", () => {
+  using kernel = new EmbeddedKernel();
+  const cycle = (): void => {
+    const map_fd = createArray(kernel, 100);
+    const hash = { map_type: BPF_MAP_TYPE_HASH, key_size: 4, value_size: 8, max_entries: 1000 };
+    const hashFd = kernel.bpf(commands.BPF_MAP_CREATE, hash);
+    const key = new Uint8Array(4);
+    kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key, value: new Uint8Array(100) });
+    const fd = load(kernel, loadMapFd(r1, map_fd), mov(r0, 2), exit());
+    kernel.close(map_fd);
+    expect(run(kernel, fd)).toBe(2);
+    for (const open of [hashFd, fd]) kernel.close(open);
+  };
+  cycle();
+  const before = kernel.memoryInUse;
+  cycle();
+  expect(kernel.memoryInUse).toBe(before);
+  expect(kernel.openFds).toBe(0);
+});
+
+test("mapped bytes are the map's, and keep their last content when it is gone", () => {
+  using kernel = new EmbeddedKernel();
+  const map_fd = createArray(kernel, 8, BPF_F_MMAPABLE);
+  const mapping = kernel.mmap(map_fd, { length: 8, writable: true }) as Mapping;
+  mapping.bytes[0] = 7;
+  const value = new Uint8Array(8);
+  kernel.bpf(commands.BPF_MAP_LOOKUP_ELEM, { map_fd, key: new Uint8Array(4), value });
+  expect(value[0]).toBe(7);
+  mapping.unmap();
+  kernel.close(map_fd);
+  createArray(kernel, 8, BPF_F_MMAPABLE);
+  expect(mapping.bytes[0]).toBe(7);
+});
+
+test("views of memory stay whole when memory grows", () => {
+  using kernel = new EmbeddedKernel();
+  const small = createArray(kernel, 8, BPF_F_MMAPABLE);
+  const { bytes } = kernel.mmap(small, { length: 8, writable: true }) as Mapping;
+  const map_fd = createArray(kernel, 64 * 1024 * 1024);
+  const key = new Uint8Array(4);
+  const value = new Uint8Array(64 * 1024 * 1024).fill(9);
+  expect(kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key, value })).toBe(0);
+  bytes[0] = 5;
+  kernel.bpf(commands.BPF_MAP_LOOKUP_ELEM, { map_fd: small, key, value });
+  expect(value[0]).toBe(5);
+});
+
+test("what a program prints is heard", () => {
+  const heard: string[] = [];
+  using kernel = new EmbeddedKernel({ trace: (text) => heard.push(text) });
+  const fd = load(
+    kernel,
+    store("w", r10, -8, 0x0a642520), // " %d\n"
+    store("w", r10, -4, 0),
+    mov(r1, r10),
+    add(r1, -8),
+    mov(r2, 8),
+    mov(r3, 42),
+    mov(r4, 0),
+    call(helpers.BPF_FUNC_trace_printk),
+    exit(),
+  );
+  expect(run(kernel, fd)).toBe(4);
+  expect(heard).toEqual([" 42\n"]);
+});
+
+test("a disposed watch is not called, and lets the map go", async () => {
+  using kernel = new EmbeddedKernel();
+  const attr = { map_type: BPF_MAP_TYPE_RINGBUF, key_size: 0, value_size: 0, max_entries: 4096 };
+  const map_fd = kernel.bpf(commands.BPF_MAP_CREATE, attr);
+  let calls = 0;
+  const watch = kernel.watch(map_fd, () => calls++) as Disposable;
+  const fd = load(
+    kernel,
+    store("dw", r10, -8, 0),
+    loadMapFd(r1, map_fd),
+    mov(r2, r10),
+    add(r2, -8),
+    mov(r3, 8),
+    mov(r4, 0),
+    call(helpers.BPF_FUNC_ringbuf_output),
+    exit(),
+  );
+  run(kernel, fd);
+  await Promise.resolve();
+  expect(calls).toBe(1);
+  run(kernel, fd);
+  watch[Symbol.dispose]();
+  await Promise.resolve();
+  expect(calls).toBe(1);
+  for (const open of [map_fd, fd]) kernel.close(open);
+  expect(kernel.bpf(commands.BPF_MAP_GET_NEXT_ID, { start_id: 0 })).toBeLessThan(0);
+});
+
+test("a kernel whose number of CPUs is out of range is refused", () => {
+  expect(() => new EmbeddedKernel({ cpus: 0 })).toThrow("cpus: 0 is not in 1 … 64");
+});

@@ -1,0 +1,45 @@
+// Memory of maps that is shared with the caller.
+// Linux: bpf_map_mmap in kernel/bpf/syscall.c
+
+import { PAGE_BYTES } from "../../machine/layout.ts";
+import type { Mapping, MmapOptions } from "../kernel/kernel.ts";
+import { EACCES, EBADF, EINVAL, ENODEV, ENOTSUPP, EPERM } from "../uapi/errno.ts";
+import { BPF_F_RDONLY_PROG } from "../uapi/flags.ts";
+import { wholePages } from "./maps/map.ts";
+import type { References } from "./objects.ts";
+import type { KernelState } from "./state.ts";
+
+/** Keeps a map's memory while somebody holds bytes of it: what is read after unmapping is its last content, not that of another map. */
+const views = new FinalizationRegistry<References>((storage) => storage.drop());
+
+export function mapMemory(state: KernelState, fd: number, options: MmapOptions): Mapping | number {
+  const { length, offset = 0, writable = false } = options;
+  const file = state.files.get(fd);
+  if (file === undefined) return -EBADF;
+  if (!(length > 0) || offset % PAGE_BYTES !== 0) return -EINVAL;
+  if (!file.canRead || (writable && !file.canWrite)) return -EACCES;
+  const map = file.object;
+  if (map.kind !== "map") return -ENODEV;
+  if (map.family.checkMapping === undefined) return -ENOTSUPP;
+  if (writable && map.frozen) return -EPERM;
+  if (writable && (map.map_flags & BPF_F_RDONLY_PROG) !== 0) return -EACCES;
+  const error = map.family.checkMapping(map, offset, wholePages(length), writable);
+  if (error !== 0) return error;
+  const start = state.machine.mapData(map.handle) + offset;
+  state.memory.reach(start + length);
+  const bytes = state.memory.u8.subarray(start, start + length);
+  map.references.take();
+  map.storage.take();
+  views.register(bytes, map.storage);
+  if (writable) map.writableMappings++;
+  let mapped = true;
+  return {
+    bytes,
+    unmap() {
+      if (!mapped) return;
+      mapped = false;
+      if (writable) map.writableMappings--;
+      map.references.drop();
+    },
+  };
+}

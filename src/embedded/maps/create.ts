@@ -1,0 +1,93 @@
+// BPF_MAP_CREATE. The order of the checks is Linux's.
+// Linux: map_create and map_check_btf in kernel/bpf/syscall.c
+
+import type { BPF_MAP_CREATE } from "../../uapi/commands.ts";
+import { EINVAL, ENOMEM, EPERM } from "../../uapi/errno.ts";
+import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts";
+import { type EmbeddedBtf, sizedType } from "../btf.ts";
+import { findBtf, References } from "../objects.ts";
+import { capable, type KernelState } from "../state.ts";
+import type { CommandAttr } from "../syscall.ts";
+import { families } from "./families.ts";
+import { type EmbeddedMap, type MapAttributes, type MapFamily, stride } from "./map.ts";
+
+/** The one node that there is, and none in particular. */
+const NUMA_NODES: readonly number[] = [0, 0xffff_ffff];
+
+type MapCreate = CommandAttr<typeof BPF_MAP_CREATE>;
+
+export function createMap(state: KernelState, attr: MapCreate): number {
+  const { machine, memory } = state;
+  if (attr.btf_vmlinux_value_type_id !== 0) return -EINVAL;
+  if (attr.btf_key_type_id !== 0 && attr.btf_value_type_id === 0) return -EINVAL;
+  if (attr.map_extra !== 0n) return -EINVAL;
+  const access = attr.map_flags & (BPF_F_RDONLY | BPF_F_WRONLY);
+  if (access === (BPF_F_RDONLY | BPF_F_WRONLY)) return -EINVAL;
+  if ((attr.map_flags & BPF_F_NUMA_NODE) !== 0 && !NUMA_NODES.includes(attr.numa_node)) return -EINVAL;
+  const family = families.get(attr.map_type);
+  if (family === undefined) return -EINVAL;
+
+  const error = family.check?.(attr, (capability) => capable(state, capability)) ?? 0;
+  if (error !== 0) return error;
+  if (attr.map_ifindex !== 0) return -EINVAL;
+  if (!capable(state, "CAP_BPF")) return -EPERM;
+  const allocationError = family.checkAllocation?.(attr) ?? 0;
+  if (allocationError !== 0) return allocationError;
+  if (family.memoryNeeded(attr, state.cpus) > state.memoryLimit - machine.bytesInUse()) return -ENOMEM;
+  if (!isObjectName(attr.map_name)) return -EINVAL;
+
+  let btf: EmbeddedBtf | undefined;
+  if (attr.btf_value_type_id !== 0) {
+    const found = findBtf(state.files, attr.btf_fd);
+    if (typeof found === "number") return found;
+    const btfError = checkBtf(found, family, attr);
+    if (btfError !== 0) return btfError;
+    btf = found;
+  }
+  if (attr.excl_prog_hash !== null || attr.excl_prog_hash_size !== 0) return -EINVAL;
+
+  const handle = machine.mapCreate(attr.map_type, attr.key_size, attr.value_size, attr.max_entries, attr.map_flags);
+  if (handle < 0) return handle;
+  memory.reach(machine.memory.buffer.byteLength);
+  const storage = new References(() => machine.mapDestroy(handle));
+  storage.take();
+  btf?.references.take();
+  const map = state.maps.add(
+    (id): EmbeddedMap => ({
+      kind: "map",
+      id,
+      name: attr.map_name,
+      family,
+      references: new References(() => {
+        state.maps.remove(id);
+        storage.drop();
+        btf?.references.drop();
+      }),
+      storage,
+      handle,
+      map_type: attr.map_type,
+      key_size: attr.key_size,
+      value_size: attr.value_size,
+      max_entries: attr.max_entries,
+      map_flags: attr.map_flags,
+      userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
+      btf,
+      btf_key_type_id: attr.btf_key_type_id,
+      btf_value_type_id: attr.btf_value_type_id,
+      frozen: false,
+      writableMappings: 0,
+    }),
+  );
+  return state.files.open(map, access !== BPF_F_WRONLY, access !== BPF_F_RDONLY);
+}
+
+/** Whether a field of 16 bytes holds the name of a map or a program: letters, digits, `_` and `.`, and a NUL behind them. */
+export const isObjectName = (name: string): boolean => /^[A-Za-z0-9_.]{0,15}$/.test(name);
+
+function checkBtf(btf: EmbeddedBtf, family: MapFamily, attr: MapCreate): number {
+  const key = attr.btf_key_type_id === 0 ? btf.types.type(0) : sizedType(btf, attr.btf_key_type_id, attr.key_size);
+  if (key === undefined || (key.kind === "void" && family.checkKeyType === undefined)) return -EINVAL;
+  const value = sizedType(btf, attr.btf_value_type_id, attr.value_size);
+  if (value === undefined) return -EINVAL;
+  return family.checkKeyType?.(attr as MapAttributes, key, value) ?? 0;
+}

@@ -1,0 +1,21 @@
+// The families of maps by their type. A type that is not here is EINVAL, as from a kernel that was built without it.
+
+import {
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_RINGBUF,
+} from "../../uapi/map-types.ts";
+import { array, perCpuArray } from "./array.ts";
+import { hash, perCpuHash } from "./hash.ts";
+import type { MapFamily } from "./map.ts";
+import { ringbuf } from "./ringbuf.ts";
+
+export const families: ReadonlyMap<number, MapFamily> = new Map([
+  [BPF_MAP_TYPE_HASH, hash],
+  [BPF_MAP_TYPE_ARRAY, array],
+  [BPF_MAP_TYPE_PERCPU_HASH, perCpuHash],
+  [BPF_MAP_TYPE_PERCPU_ARRAY, perCpuArray],
+  [BPF_MAP_TYPE_RINGBUF, ringbuf],
+]);

@@ -1,0 +1,75 @@
+// BPF_MAP_TYPE_HASH and BPF_MAP_TYPE_PERCPU_HASH.
+// Linux: kernel/bpf/hashtab.c
+
+import { E2BIG, EINVAL, EPERM } from "../../uapi/errno.ts";
+import {
+  BPF_F_NO_COMMON_LRU,
+  BPF_F_NO_PREALLOC,
+  BPF_F_NUMA_NODE,
+  BPF_F_RDONLY,
+  BPF_F_RDONLY_PROG,
+  BPF_F_WRONLY,
+  BPF_F_WRONLY_PROG,
+  BPF_F_ZERO_SEED,
+} from "../../uapi/flags.ts";
+import { type MapAttributes, type MapFamily, PER_CPU_VALUE_MAX, programAccessIsValid, stride } from "./map.ts";
+
+const HASH_FLAGS =
+  BPF_F_NO_PREALLOC |
+  BPF_F_NO_COMMON_LRU |
+  BPF_F_NUMA_NODE |
+  BPF_F_RDONLY |
+  BPF_F_WRONLY |
+  BPF_F_RDONLY_PROG |
+  BPF_F_WRONLY_PROG |
+  BPF_F_ZERO_SEED;
+/** Key and value stay below what Linux allocates in one piece, 4 MiB, less the 48 bytes of an element's header. */
+const ELEMENT_LIMIT = 4 * 1024 * 1024 - 48;
+/** The number of buckets, the power of two above max_entries, stays below 2^28. */
+const MAX_ENTRIES = 2 ** 27;
+
+export const hash: MapFamily = {
+  check: (attributes, capable) => check(attributes, capable("CAP_SYS_ADMIN")),
+  checkAllocation,
+  memoryNeeded: (attributes) => memoryNeeded(attributes, stride(attributes.value_size)),
+  perCpu: false,
+  hasElements: true,
+  hasLookupAndDelete: true,
+  hasDirectValue: false,
+};
+
+export const perCpuHash: MapFamily = {
+  check(attributes, capable) {
+    const error = check(attributes, capable("CAP_SYS_ADMIN"), BPF_F_NUMA_NODE);
+    return error === 0 && attributes.value_size > PER_CPU_VALUE_MAX ? -E2BIG : error;
+  },
+  checkAllocation,
+  memoryNeeded: (attributes, cpus) => memoryNeeded(attributes, cpus * stride(attributes.value_size)),
+  perCpu: true,
+  hasElements: true,
+  hasLookupAndDelete: true,
+  hasDirectValue: false,
+};
+
+function check(attributes: MapAttributes, isAdmin: boolean, refusedFlags = 0): number {
+  const { map_flags, max_entries, key_size, value_size } = attributes;
+  if ((map_flags & BPF_F_ZERO_SEED) !== 0 && !isAdmin) return -EPERM;
+  const valid =
+    (map_flags & ~HASH_FLAGS) === 0 &&
+    programAccessIsValid(map_flags) &&
+    (map_flags & (BPF_F_NO_COMMON_LRU | refusedFlags)) === 0 &&
+    max_entries !== 0 &&
+    key_size !== 0 &&
+    value_size !== 0;
+  if (!valid) return -EINVAL;
+  return key_size + value_size >= ELEMENT_LIMIT ? -E2BIG : 0;
+}
+
+function checkAllocation({ max_entries }: MapAttributes): number {
+  return max_entries > MAX_ENTRIES ? -E2BIG : 0;
+}
+
+function memoryNeeded({ map_flags, max_entries, key_size }: MapAttributes, valueBytes: number): number {
+  const buckets = max_entries * 4;
+  return (map_flags & BPF_F_NO_PREALLOC) === 0 ? buckets + max_entries * (stride(key_size) + valueBytes) : buckets;
+}

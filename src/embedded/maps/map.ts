@@ -1,0 +1,75 @@
+// A map, and what a family of maps says of itself. The elements lie in the machine's memory.
+
+import { PAGE_BYTES } from "../../../machine/layout.ts";
+import type { BtfType } from "../../btf/btf.ts";
+import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
+import type { EmbeddedBtf } from "../btf.ts";
+import type { MachineMemory } from "../memory.ts";
+import type { References } from "../objects.ts";
+import type { Capability } from "../state.ts";
+
+/** Fields of BPF_MAP_CREATE that a family looks at. */
+export interface MapAttributes {
+  readonly map_type: number;
+  readonly key_size: number;
+  readonly value_size: number;
+  readonly max_entries: number;
+  readonly map_flags: number;
+}
+
+/** One family of maps: what it allows. A result is 0, or -errno. */
+export interface MapFamily {
+  /** Checks made before the caller's right to create maps is. */
+  check?(attributes: MapAttributes, capable: (capability: Capability) => boolean): number;
+  /** Checks that Linux leaves to the allocation, behind the caller's right. */
+  checkAllocation?(attributes: MapAttributes): number;
+  /** Fewest bytes that the map takes; where they are not there, creating is ENOMEM. */
+  memoryNeeded(attributes: MapAttributes, cpus: number): number;
+  /** What the BTF type of a key may be, beyond its size; absent: any type. */
+  checkKeyType?(attributes: MapAttributes, key: BtfType, value: BtfType): number;
+  /** Whether a value is one for each CPU. */
+  readonly perCpu: boolean;
+  /** Whether there are elements to look up, update, delete and walk; ENOTSUPP otherwise. */
+  readonly hasElements: boolean;
+  /** Whether BPF_MAP_LOOKUP_AND_DELETE_ELEM is there; ENOTSUPP otherwise. */
+  readonly hasLookupAndDelete: boolean;
+  /** Whether a program may hold the address of the first value; ENOTSUPP otherwise. */
+  readonly hasDirectValue: boolean;
+  /** Whether this part of the map's memory may be mapped; absent: ENOTSUPP. */
+  checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean): number;
+  /** Whether readers find something; absent: a file descriptor never becomes readable. */
+  isReadable?(data: number, memory: MachineMemory): boolean;
+}
+
+export interface EmbeddedMap extends MapAttributes {
+  readonly kind: "map";
+  readonly id: number;
+  readonly name: string;
+  readonly family: MapFamily;
+  readonly references: References;
+  /** What keeps its memory: the map itself, and those who hold bytes of it. */
+  readonly storage: References;
+  /** Its address in the machine, which programs hold as a map pointer. */
+  readonly handle: number;
+  /** Bytes of a value as commands see it: those of all CPUs in a per-CPU map. */
+  readonly userValueSize: number;
+  readonly btf: EmbeddedBtf | undefined;
+  readonly btf_key_type_id: number;
+  readonly btf_value_type_id: number;
+  frozen: boolean;
+  /** How many mappings may write; while there are any, it cannot be frozen. */
+  writableMappings: number;
+}
+
+/** Bytes from one element of an array, or one CPU's value, to the next. */
+export const stride = (valueSize: number): number => Math.ceil(valueSize / 8) * 8;
+
+/** Bytes of whole pages. */
+export const wholePages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+
+/** Whether the flags leave programs some access. */
+export const programAccessIsValid = (flags: number): boolean =>
+  (flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) !== (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG);
+
+/** Most bytes of a value of a per-CPU map. */
+export const PER_CPU_VALUE_MAX = 32768;

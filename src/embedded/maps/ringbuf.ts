@@ -1,0 +1,33 @@
+// BPF_MAP_TYPE_RINGBUF: a page with the consumer's position, a page with the producer's, and the data twice.
+// Linux: kernel/bpf/ringbuf.c
+
+import { PAGE_BYTES } from "../../../machine/layout.ts";
+import { EINVAL, EPERM } from "../../uapi/errno.ts";
+import { BPF_F_NUMA_NODE } from "../../uapi/flags.ts";
+import type { MapFamily } from "./map.ts";
+
+export const ringbuf: MapFamily = {
+  checkAllocation({ key_size, value_size, max_entries, map_flags }) {
+    const isPowerOfTwo = max_entries !== 0 && (max_entries & (max_entries - 1)) === 0;
+    const valid =
+      (map_flags & ~BPF_F_NUMA_NODE) === 0 &&
+      key_size === 0 &&
+      value_size === 0 &&
+      isPowerOfTwo &&
+      max_entries % PAGE_BYTES === 0;
+    return valid ? 0 : -EINVAL;
+  },
+  memoryNeeded: ({ max_entries }) => 2 * PAGE_BYTES + 2 * max_entries,
+  perCpu: false,
+  hasElements: false,
+  hasLookupAndDelete: false,
+  hasDirectValue: false,
+  checkMapping({ max_entries }, offset, length, writable) {
+    // A reader may move its own position, and nothing else.
+    if (writable && (offset !== 0 || length !== PAGE_BYTES)) return -EPERM;
+    return offset + length > 2 * PAGE_BYTES + 2 * max_entries ? -EINVAL : 0;
+  },
+  isReadable(data, { view }) {
+    return view.getBigUint64(data, true) !== view.getBigUint64(data + PAGE_BYTES, true);
+  },
+};

@@ -1,0 +1,130 @@
+// File descriptors, ids and references: what keeps an object of the embedded kernel alive, and how it is found.
+
+import { EBADF, EINVAL, EMFILE, ENOENT } from "../uapi/errno.ts";
+import type { EmbeddedBtf } from "./btf.ts";
+import type { EmbeddedMap } from "./maps/map.ts";
+import type { EmbeddedProgram } from "./program.ts";
+
+export type KernelObject = EmbeddedMap | EmbeddedProgram | EmbeddedBtf;
+export type ObjectKind = KernelObject["kind"];
+
+/** What a file descriptor may do with its object. */
+export interface File {
+  readonly object: KernelObject;
+  readonly canRead: boolean;
+  readonly canWrite: boolean;
+}
+
+/** What every object counts: file descriptors, pins, mappings, and other objects that hold it. The last one destroys it. */
+export class References {
+  #count = 0;
+  readonly #destroy: () => void;
+
+  constructor(destroy: () => void) {
+    this.#destroy = destroy;
+  }
+
+  take(): void {
+    this.#count++;
+  }
+
+  drop(): void {
+    if (--this.#count === 0) this.#destroy();
+  }
+}
+
+const FIRST_FD = 3;
+/** As RLIMIT_NOFILE is where nobody has changed it. */
+const MAX_FDS = 1048576;
+
+/** The table of open files: the lowest free number is given out. */
+export class FileTable {
+  readonly #files: (File | undefined)[] = [];
+  #open = 0;
+  #lowestFree = FIRST_FD;
+
+  /** How many are open. */
+  get size(): number {
+    return this.#open;
+  }
+
+  get(fd: number): File | undefined {
+    return this.#files[fd];
+  }
+
+  /** A new file descriptor, which holds a reference; or -EMFILE. */
+  open(object: KernelObject, canRead = true, canWrite = true): number {
+    let fd = this.#lowestFree;
+    while (this.#files[fd] !== undefined) fd++;
+    if (fd >= MAX_FDS) return -EMFILE;
+    this.#lowestFree = fd + 1;
+    object.references.take();
+    this.#files[fd] = { object, canRead, canWrite };
+    this.#open++;
+    return fd;
+  }
+
+  close(fd: number): number {
+    const file = this.#files[fd];
+    if (file === undefined) return -EBADF;
+    this.#files[fd] = undefined;
+    this.#lowestFree = Math.min(this.#lowestFree, fd);
+    this.#open--;
+    file.object.references.drop();
+    return 0;
+  }
+
+  /** Closes everything. */
+  clear(): void {
+    this.#files.forEach((_, fd) => {
+      this.close(fd);
+    });
+  }
+}
+
+/** The objects of one kind by id. Ids start at 1 and go up; one that was used is not used again. */
+export class Ids<T extends KernelObject> {
+  readonly #objects = new Map<number, T>();
+  #last = 0;
+
+  add(make: (id: number) => T): T {
+    const object = make(++this.#last);
+    this.#objects.set(object.id, object);
+    return object;
+  }
+
+  get(id: number): T | undefined {
+    return this.#objects.get(id);
+  }
+
+  remove(id: number): void {
+    this.#objects.delete(id);
+  }
+
+  /** The first id above `start`, or -ENOENT. Ids lie in the map in their order. */
+  next(start: number): number {
+    for (const id of this.#objects.keys()) if (id > start) return id;
+    return -ENOENT;
+  }
+
+  values(): Iterable<T> {
+    return this.#objects.values();
+  }
+}
+
+/** The map behind a file descriptor; -EBADF where it is not open, -EINVAL where it is no map. */
+export const findMap = (files: FileTable, fd: number): EmbeddedMap | number => find(files, fd, "map");
+/** The program behind a file descriptor; -EBADF, -EINVAL. */
+export const findProgram = (files: FileTable, fd: number): EmbeddedProgram | number => find(files, fd, "program");
+/** The BTF behind a file descriptor; -EBADF, -EINVAL. */
+export const findBtf = (files: FileTable, fd: number): EmbeddedBtf | number => find(files, fd, "btf");
+
+function find<Kind extends ObjectKind>(
+  files: FileTable,
+  fd: number,
+  kind: Kind,
+): Extract<KernelObject, { kind: Kind }> | number {
+  const object = files.get(fd)?.object;
+  if (object === undefined) return -EBADF;
+  return object.kind === kind ? (object as Extract<KernelObject, { kind: Kind }>) : -EINVAL;
+}

@@ -1,0 +1,41 @@
+// What the commands of one embedded kernel work on.
+
+import type { Diagnosis } from "../diagnosis/diagnosis.ts";
+import type { BpffsTree } from "./bpffs.ts";
+import type { EmbeddedBtf } from "./btf.ts";
+import type { Machine } from "./machine.ts";
+import type { EmbeddedMap } from "./maps/map.ts";
+import type { MachineMemory } from "./memory.ts";
+import type { FileTable, Ids } from "./objects.ts";
+import type { EmbeddedProgram } from "./program.ts";
+
+/** A capability that bpf(2) asks for. CAP_SYS_ADMIN includes the others. */
+export type Capability = "CAP_BPF" | "CAP_NET_ADMIN" | "CAP_PERFMON" | "CAP_SYS_ADMIN";
+
+/** Where an embedded kernel takes its time from. */
+export interface Clock {
+  /** Nanoseconds since boot. */
+  monotonic(): bigint;
+  /** Nanoseconds since 1970. */
+  realtime(): bigint;
+}
+
+export interface KernelState {
+  readonly machine: Machine;
+  readonly memory: MachineMemory;
+  /** Bytes. */
+  readonly memoryLimit: number;
+  readonly cpus: number;
+  readonly clock: Clock;
+  readonly capabilities: ReadonlySet<Capability>;
+  readonly files: FileTable;
+  readonly maps: Ids<EmbeddedMap>;
+  readonly programs: Ids<EmbeddedProgram>;
+  readonly btfs: Ids<EmbeddedBtf>;
+  readonly bpffs: BpffsTree;
+  /** Why the last BPF_PROG_LOAD was refused, where it was. */
+  diagnosis: Diagnosis | undefined;
+}
+
+export const capable = ({ capabilities }: KernelState, capability: Capability): boolean =>
+  capabilities.has(capability) || capabilities.has("CAP_SYS_ADMIN");

@@ -1,0 +1,233 @@
+// Calls of helpers, checked against their prototypes, and calls of subprograms, walked as if inlined.
+// Linux: kernel/bpf/verifier.c, check_helper_call, check_func_arg, check_func_call, prepare_func_exit
+
+import type { Instruction } from "../../asm/instruction.ts";
+import { E2BIG } from "../../uapi/errno.ts";
+import { BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
+import * as helperIds from "../../uapi/helper-ids.ts";
+import * as insn from "../../uapi/insn.ts";
+import { namesByNumber } from "../../uapi/names.ts";
+import { type Argument, type Prototype, prototypes } from "../helpers/prototypes.ts";
+import { checkHelperMemory, checkUnmodified, denyMemoryType } from "./memory.ts";
+import { deny, Refusal, reject } from "./refusal.ts";
+import * as scalars from "./scalar.ts";
+import { framePlaces, newFrame } from "./state.ts";
+import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
+import { isPacket, isPointer, isScalar, type Pointer, pointer, typeName, type Value } from "./values.ts";
+import type { VerifierMap } from "./verify.ts";
+import type { Walk } from "./walk.ts";
+
+/** A helper's name as logs print it: `bpf_map_lookup_elem#1`. */
+export const helperName = (id: number): string => `${names.get(id)?.replace("BPF_FUNC_", "bpf_") ?? "unknown"}#${id}`;
+
+export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): void {
+  if (dst !== 0 || src !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
+  const prototype = findPrototype(walk, id);
+  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0 };
+  prototype.arguments.forEach((argument, index) => {
+    checkArgument(walk, call, argument, index + 1);
+  });
+  if (call.released) walk.release(call.released);
+  for (let register = 0; register <= 5; register++) walk.write(register, undefined);
+  walk.write(0, returnValue(walk, call));
+  if (prototype.movesPacket) walk.forget(isPacket);
+}
+
+/** Enters a subprogram with the same arguments. */
+export function callSubprogram(walk: Walk, { dst, off, imm }: Instruction): void {
+  if (dst !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
+  const { frames } = walk.state;
+  if (frames.length >= insn.MAX_CALL_FRAMES) {
+    const words = `the call stack of ${frames.length + 1} frames is too deep`;
+    throw new Refusal(E2BIG, "call-depth", words);
+  }
+  const target = walk.at + 1 + imm;
+  const caller = walk.frame;
+  const callee = newFrame(walk.structure.subprogramOf[target]!, walk.at + 1);
+  for (let register = 1; register <= 5; register++) {
+    callee.registers[register] = caller.registers[register];
+    callee.madeAt[register] = caller.madeAt[register]!;
+    caller.registers[register] = undefined;
+  }
+  caller.registers[0] = undefined;
+  callee.registers[10] = pointer("fp", { frame: frames.length });
+  walk.state.written |= framePlaces(frames.length);
+  frames.push(callee);
+}
+
+/** Leaves the subprogram; gives the slot to go on at. */
+export function returnToCaller(walk: Walk): number {
+  const { frames } = walk.state;
+  const result = walk.frame.registers[0];
+  if (result?.kind === "fp") reject("leak", "cannot return stack pointer to the caller", 0);
+  const callee = frames.pop()!;
+  walk.frame.registers[0] = result;
+  walk.frame.madeAt[0] = callee.madeAt[0]!;
+  return callee.returnTo;
+}
+
+const names = namesByNumber(helperIds, "BPF_FUNC_");
+
+interface Call {
+  readonly id: number;
+  readonly prototype: Prototype;
+  map: VerifierMap | undefined;
+  recordSize: number;
+  /** Reference that it releases. */
+  released: number;
+}
+
+function findPrototype(walk: Walk, id: number): Prototype {
+  if (id <= 0 || !names.has(id)) reject("unknown-helper", `invalid func unknown#${id}`);
+  const prototype = prototypes.get(id);
+  const allowed = walk.model.helpers.has(id) && !(prototype?.perfmon && walk.mayNotLeak);
+  if (!allowed) reject("unknown-helper", `program of this type cannot use helper ${helperName(id)}`);
+  if (!prototype) reject("unsupported", `helper ${helperName(id)} is not in the embedded kernel yet`);
+  if (prototype.gplOnly && !walk.input.gplCompatible) {
+    reject("unknown-helper", "cannot call GPL-restricted function from non-GPL compatible program");
+  }
+  return prototype;
+}
+
+function checkArgument(walk: Walk, call: Call, argument: Argument, register: number): void {
+  const value = walk.read(register);
+  if (argument === "anything") {
+    if (walk.mayNotLeak && isPointer(value)) deny("leak", `R${register} leaks addr into helper function`, register);
+    return;
+  }
+  if (isPacket(value) && !(call.prototype.packetMemory && walk.model.packetToHelpers)) {
+    deny("packet-access", "helper access to the packet is not allowed", register);
+  }
+  switch (argument) {
+    case "context":
+      expectKind(value, register, "ctx");
+      checkUnmodified(value, register);
+      return;
+    case "map":
+      expectKind(value, register, "map_ptr");
+      call.map = value.map!;
+      checkMap(call, value.map!);
+      return;
+    case "map key":
+    case "map value": {
+      const size = argument === "map key" ? call.map!.keySize : call.map!.valueSize;
+      checkMemoryType(value, register);
+      checkHelperMemory(walk, register, size, { write: false, whole: true, packet: true });
+      return;
+    }
+    case "memory":
+    case "memory or null":
+    case "uninitialised memory":
+      if (argument === "memory or null" && isScalar(value) && scalars.isZero(value)) walk.needExact(value);
+      else checkMemoryType(value, register);
+      return;
+    case "size":
+    case "size or zero":
+      checkSize(walk, call, value, register, argument === "size or zero");
+      return;
+    case "constant size":
+      if (!isScalar(value)) denyType(value, register, "scalar");
+      if (!scalars.isConstant(value)) deny("helper-argument", `R${register} is not a known constant'`, register);
+      walk.needExact(value);
+      call.recordSize = Number(value.bits.value);
+      return;
+    case "record":
+      expectKind(value, register, "ringbuf_mem");
+      if (value.offset !== 0 || !scalars.isZero(value.variable)) {
+        const words = "must have zero offset when passed to release func or trusted arg to kfunc";
+        reject("reference", `R${register} ${words}`, register);
+      }
+      if (!value.reference)
+        reject("reference", `R${register} must be referenced when passed to release function`, register);
+      call.released = value.reference;
+      return;
+    case "constant string":
+      checkConstantString(value, register);
+      return;
+  }
+}
+
+function expectKind(value: Value, register: number, kind: Pointer["kind"]): asserts value is Pointer {
+  if (value.kind !== kind || value.nullable) denyType(value, register, kind);
+}
+
+function denyType(value: Value, register: number, expected: string): never {
+  const rule = isPointer(value) && value.nullable ? "null-check" : "helper-argument";
+  deny(rule, `R${register} type=${typeName(value)} expected=${expected}`, register);
+}
+
+const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_value", "ringbuf_mem"];
+
+function checkMemoryType(value: Value, register: number): void {
+  if (!isPointer(value) || value.nullable || !memoryKinds.includes(value.kind)) denyMemoryType(register, value);
+}
+
+function checkMap({ id, prototype }: Call, map: VerifierMap): void {
+  if (prototype.maps && !prototype.maps.includes(map.type)) {
+    reject("helper-argument", `cannot pass map_type ${map.type} into func ${helperName(id)}`, 1);
+  }
+  if (prototype.writesMap && (map.flags & BPF_F_RDONLY_PROG) !== 0) {
+    deny("map-permission", "write into map forbidden", 1);
+  }
+}
+
+function checkSize(walk: Walk, call: Call, size: Value, register: number, zeroAllowed: boolean): void {
+  if (!isScalar(size)) denyType(size, register, "scalar");
+  const { smin, umin, umax } = size.wide;
+  if (smin < 0n) {
+    const words = `R${register} min value is negative, either use unsigned or 'var &= const'`;
+    deny("helper-size", words, register);
+  }
+  if (umin === 0n && !zeroAllowed) {
+    deny("helper-size", `R${register} invalid zero-sized read: u64=[${umin},${umax}]`, register);
+  }
+  if (umax >= BigInt(MAX_DIRECT_VALUE_OFFSET)) {
+    const words = `R${register} unbounded memory access, use 'var &= const' or 'if (var < const)'`;
+    deny("helper-size", words, register);
+  }
+  walk.needExact(size);
+  const memory = walk.read(register - 1);
+  const argument = call.prototype.arguments[register - 2]!;
+  if (isScalar(memory)) {
+    // NULL, which was allowed; then there is nothing to read.
+    if (umax !== 0n) denyMemoryType(register - 1, memory);
+    return;
+  }
+  const write = argument === "uninitialised memory";
+  const packet = call.prototype.packetMemory === true;
+  checkHelperMemory(walk, register - 1, Number(umax), { write, whole: scalars.isConstant(size), packet });
+}
+
+const MAX_STRING = 4096;
+
+function checkConstantString(value: Value, register: number): void {
+  expectKind(value, register, "map_value");
+  const map = value.map!;
+  if (!map.frozen || (map.flags & BPF_F_RDONLY_PROG) === 0 || !map.contents) {
+    deny("helper-argument", `R${register} does not point to a readonly map'`, register);
+  }
+  if (!scalars.isConstant(value.variable)) {
+    deny("helper-argument", `R${register} is not a constant address'`, register);
+  }
+  const start = value.offset + Number(scalars.numberOf(value.variable));
+  if (start < 0) deny("map-value-bounds", `R${register} min value is outside of the allowed memory range`, register);
+  for (let at = start; at < Math.min(map.valueSize, start + MAX_STRING); at++) {
+    if (map.contents(at, 1) === 0n) return;
+  }
+  reject("helper-argument", "string is not zero-terminated", register);
+}
+
+function returnValue(walk: Walk, { prototype, map, recordSize }: Call): Value | undefined {
+  switch (prototype.returns) {
+    case "integer":
+      return scalars.UNKNOWN;
+    case "nothing":
+      return undefined;
+    case "map value or null":
+      return pointer("map_value", { nullable: true, id: walk.newId(), map: map! });
+    case "record or null": {
+      const reference = walk.acquire();
+      return pointer("ringbuf_mem", { nullable: true, id: reference, reference, size: recordSize });
+    }
+  }
+}

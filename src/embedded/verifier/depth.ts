@@ -1,0 +1,45 @@
+// The stack that a chain of calls uses: at most 512 bytes over at most 8 frames.
+// Linux: kernel/bpf/verifier.c, check_max_stack_depth
+
+import type { Instruction } from "../../asm/instruction.ts";
+import { E2BIG } from "../../uapi/errno.ts";
+import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../../uapi/insn.ts";
+import { deny, Refusal } from "./refusal.ts";
+import { isLocalCall, type Structure } from "./structure.ts";
+
+/** Bytes to which the stack of a function is rounded up. */
+const GRANULE = 16;
+
+/** @param depths bytes of stack of each subprogram */
+export function checkStackDepth(
+  instructions: readonly Instruction[],
+  { starts, subprogramOf }: Structure,
+  depths: readonly number[],
+): void {
+  const calls = starts.map(() => new Set<number>());
+  instructions.forEach((instruction, at) => {
+    if (isLocalCall(instruction)) calls[subprogramOf[at]!]!.add(subprogramOf[at + 1 + instruction.imm]!);
+  });
+  // Deepest stack and longest chain from each subprogram; calls that go in a circle were refused while walking.
+  const known: ({ readonly bytes: number; readonly frames: number } | undefined)[] = [];
+  const measure = (subprogram: number, above: number): { readonly bytes: number; readonly frames: number } => {
+    if (above >= MAX_CALL_FRAMES) {
+      throw new Refusal(E2BIG, "call-depth", `the call stack of ${above} frames is too deep !`);
+    }
+    const done = known[subprogram];
+    if (done) return done;
+    let below = { bytes: 0, frames: 0 };
+    for (const callee of calls[subprogram]!) {
+      const chain = measure(callee, above + 1);
+      below = { bytes: Math.max(below.bytes, chain.bytes), frames: Math.max(below.frames, chain.frames) };
+    }
+    const own = Math.ceil(depths[subprogram]! / GRANULE) * GRANULE;
+    const result = { bytes: own + below.bytes, frames: below.frames + 1 };
+    known[subprogram] = result;
+    return result;
+  };
+  const { bytes, frames } = measure(0, 0);
+  if (bytes > MAX_BPF_STACK) {
+    deny("stack-depth", `combined stack size of ${frames} calls is ${bytes}. Too large`);
+  }
+}

@@ -1,0 +1,348 @@
+// Walks every path through the program, depth first, until each has ended or is covered by one that was walked before.
+// Linux: kernel/bpf/verifier.c, do_check, is_state_visited
+
+import { type Instruction, LD_IMM64 } from "../../asm/instruction.ts";
+import type { Diagnosis } from "../../diagnosis/diagnosis.ts";
+import { E2BIG } from "../../uapi/errno.ts";
+import { BPF_F_SLEEPABLE } from "../../uapi/flags.ts";
+import * as insn from "../../uapi/insn.ts";
+import { programModels } from "../programs/programs.ts";
+import { alu } from "./arithmetic.ts";
+import { atomic } from "./atomic.ts";
+import { branch } from "./branches.ts";
+import { callHelper, callSubprogram, returnToCaller } from "./calls.ts";
+import { type Checkpoint, covers, inherit, takeCheckpoint } from "./checkpoint.ts";
+import { checkStackDepth } from "./depth.ts";
+import { diagnose } from "./diagnose.ts";
+import { Log } from "./log.ts";
+import { load, store } from "./memory.ts";
+import { deny, Refusal, reject } from "./refusal.ts";
+import * as scalars from "./scalar.ts";
+import { copyState, newFrame, type State } from "./state.ts";
+import { CALL, checkStructure, EXIT, isLocalCall, jumpTarget } from "./structure.ts";
+import { isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
+import type { Statistics, Verdict, VerifierInput } from "./verify.ts";
+import { Walk } from "./walk.ts";
+
+export function explore(input: VerifierInput): Verdict {
+  const log = new Log(input);
+  let search: Search | undefined;
+  try {
+    search = prepare(input, log);
+    search.run();
+    checkStackDepth(input.instructions, search.walk.structure, search.walk.stackDepths);
+    const { statistics } = search;
+    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics };
+  } catch (refusal) {
+    if (!(refusal instanceof Refusal)) throw refusal;
+    log.message(refusal.message);
+    const diagnosis: Diagnosis = diagnose(input, refusal, search?.walk);
+    const text = input.logLevel ? log.finish(search?.statistics ?? NOTHING) : "";
+    return { ok: false, errno: refusal.errno, log: text, diagnosis };
+  }
+}
+
+const NOTHING: Statistics = {
+  instructionsProcessed: 0,
+  maxStatesPerInstruction: 0,
+  totalStates: 0,
+  peakStates: 0,
+  stackDepths: [0],
+};
+/** Paths that may wait to be walked. */
+const MAX_PENDING = 8192;
+
+function prepare(input: VerifierInput, log: Log): Search {
+  const model = programModels.get(input.type);
+  if (!model) reject("unsupported", `program type ${input.type} is not in the embedded kernel yet`);
+  if (!input.capabilities.bpf) reject("privilege", "programs of users without CAP_BPF are not in the embedded kernel");
+  if ((input.flags & BPF_F_SLEEPABLE) !== 0) {
+    reject("privilege", "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
+  }
+  const structure = checkStructure(input.instructions, input.maps);
+  const frame = newFrame(0, -1);
+  frame.registers[1] = pointer("ctx");
+  frame.registers[10] = pointer("fp");
+  const state: State = { frames: [frame], references: [], parent: undefined, written: 0n, history: undefined };
+  return new Search(new Walk(input, structure, model, state), log);
+}
+
+/** A path that is yet to be walked. */
+interface Pending {
+  readonly state: State;
+  readonly at: number;
+  /** The jump that leads there. */
+  readonly from: number;
+  readonly logLength: number;
+}
+
+class Search {
+  readonly walk: Walk;
+  private readonly log: Log;
+  private readonly pending: Pending[] = [];
+  private readonly checkpoints = new Map<number, Checkpoint[]>();
+  /** Kind of the pointer through which each instruction accesses memory. */
+  private readonly accessKinds = new Map<number, PointerKind>();
+  private processed = 0;
+  private jumps = 0;
+  private processedAtCheckpoint = 0;
+  private jumpsAtCheckpoint = 0;
+  private totalStates = 0;
+  private maxStates = 0;
+  private keptStates = 0;
+  private peakStates = 0;
+
+  constructor(walk: Walk, log: Log) {
+    this.walk = walk;
+    this.log = log;
+  }
+
+  get statistics(): Statistics {
+    return {
+      instructionsProcessed: this.processed,
+      maxStatesPerInstruction: this.maxStates,
+      totalStates: this.totalStates,
+      peakStates: this.peakStates,
+      stackDepths: this.walk.stackDepths,
+    };
+  }
+
+  run(): void {
+    const { walk, log } = this;
+    log.state("0", walk.state);
+    for (;;) {
+      if (++this.processed > insn.BPF_COMPLEXITY_LIMIT_INSNS) {
+        throw new Refusal(E2BIG, "complexity", `BPF program is too large. Processed ${this.processed} insn`);
+      }
+      const next = this.isCovered() ? undefined : this.step();
+      if (next !== undefined) walk.at = next;
+      else if (!this.nextPath()) return;
+    }
+  }
+
+  /** Executes an instruction; gives the next slot, or undefined where the path ends. */
+  private step(): number | undefined {
+    const { walk, log } = this;
+    log.instruction(walk.at);
+    const before = log.walks ? copyState(walk.state) : undefined;
+    walk.touched = 0;
+    const next = this.execute(walk.input.instructions[walk.at]!);
+    if (before) log.changes(before, walk.state, walk.touched);
+    return next;
+  }
+
+  private execute(instruction: Instruction): number | undefined {
+    const { walk } = this;
+    switch (instruction.opcode & 7) {
+      case insn.BPF_ALU:
+      case insn.BPF_ALU64:
+        alu(walk, instruction);
+        break;
+      case insn.BPF_LD:
+        this.loadConstant(instruction);
+        return walk.at + 2;
+      case insn.BPF_LDX:
+        this.loadMemory(instruction);
+        break;
+      case insn.BPF_ST:
+      case insn.BPF_STX:
+        this.storeMemory(instruction);
+        break;
+      default:
+        return this.jump(instruction);
+    }
+    return walk.at + 1;
+  }
+
+  private loadConstant({ opcode, dst, src, off, imm }: Instruction): void {
+    const { walk } = this;
+    if (opcode !== LD_IMM64) reject("unsupported", "BPF_LD_ABS and BPF_LD_IND are not in the embedded kernel yet");
+    if (off !== 0) reject("opcode", "BPF_LD_IMM64 uses reserved fields");
+    const high = walk.input.instructions[walk.at + 1]!.imm;
+    const map = walk.input.maps.get(walk.at);
+    if (src === 0) walk.write(dst, scalars.constant((BigInt(high) << 32n) | BigInt(imm >>> 0)));
+    else if (src === insn.BPF_PSEUDO_MAP_FD || src === insn.BPF_PSEUDO_MAP_IDX) {
+      walk.write(dst, pointer("map_ptr", { map: map! }));
+    } else walk.write(dst, pointer("map_value", { map: map!, offset: high >>> 0 }));
+  }
+
+  private loadMemory({ opcode, dst, src, off }: Instruction): void {
+    const { walk } = this;
+    this.checkAccessKind(src);
+    walk.checkWritable(dst);
+    const signed = (opcode & 0xe0) === insn.BPF_MEMSX;
+    walk.write(dst, load(walk, { register: src, offset: off, size: sizeOf(opcode), signed }));
+  }
+
+  private storeMemory(instruction: Instruction): void {
+    const { walk } = this;
+    const { opcode, dst, src, off, imm } = instruction;
+    const access = { register: dst, offset: off, size: sizeOf(opcode) };
+    if ((opcode & 7) === insn.BPF_ST) {
+      if (src !== 0) reject("opcode", "BPF_ST uses reserved fields");
+      this.checkAccessKind(dst);
+      store(walk, access, scalars.constant(BigInt(imm)), undefined);
+      return;
+    }
+    if ((opcode & 0xe0) === insn.BPF_ATOMIC) {
+      atomic(walk, instruction, access);
+      return;
+    }
+    if (imm !== 0) reject("opcode", "BPF_STX uses reserved fields");
+    walk.read(src);
+    this.checkAccessKind(dst);
+    store(walk, access, walk.link(src), src);
+  }
+
+  /** An instruction that once accesses the context always does. */
+  private checkAccessKind(register: number): void {
+    const { walk } = this;
+    const value = walk.read(register);
+    if (!isPointer(value)) return;
+    const before = this.accessKinds.get(walk.at) ?? value.kind;
+    this.accessKinds.set(walk.at, value.kind);
+    if (before !== value.kind && (before === "ctx" || value.kind === "ctx")) {
+      reject("context", "same insn cannot be used with different pointers", register);
+    }
+  }
+
+  private jump(instruction: Instruction): number | undefined {
+    const { walk } = this;
+    const { opcode, dst, src, off, imm } = instruction;
+    this.jumps++;
+    if (opcode === CALL) {
+      this.note("called");
+      if (!isLocalCall(instruction)) {
+        callHelper(walk, instruction);
+        return walk.at + 1;
+      }
+      callSubprogram(walk, instruction);
+      return walk.at + 1 + imm;
+    }
+    if (opcode === EXIT) {
+      if (dst !== 0 || src !== 0 || imm !== 0) reject("opcode", "BPF_EXIT uses reserved fields");
+      if (walk.depth > 0) return returnToCaller(walk);
+      checkExit(walk);
+      return undefined;
+    }
+    const operation = opcode & 0xf0;
+    if (operation === insn.BPF_JA) {
+      const unused = (opcode & 7) === insn.BPF_JMP ? imm : off;
+      if (dst !== 0 || src !== 0 || unused !== 0) reject("opcode", "BPF_JA uses reserved fields");
+      return jumpTarget(instruction, walk.at);
+    }
+    if (operation === insn.BPF_JCOND) reject("unsupported", "may_goto is not in the embedded kernel yet");
+    return this.conditional(instruction);
+  }
+
+  private conditional(instruction: Instruction): number {
+    const { walk } = this;
+    const target = jumpTarget(instruction, walk.at);
+    const { certain, refine } = branch(walk, instruction);
+    if (certain !== undefined) return certain ? target : walk.at + 1;
+    if (this.pending.length >= MAX_PENDING) {
+      throw new Refusal(E2BIG, "complexity", `The sequence of ${this.pending.length + 1} jumps is too complex.`);
+    }
+    const other = copyState(walk.state);
+    if (other.parent) other.parent.branches++;
+    refine(other, true);
+    refine(walk.state, false);
+    const step = { instruction: walk.at, before: walk.state.history };
+    other.history = { ...step, text: "taken" };
+    walk.state.history = { ...step, text: "not taken" };
+    this.pending.push({ state: other, at: target, from: walk.at, logLength: this.log.length });
+    return walk.at + 1;
+  }
+
+  private note(text: string): void {
+    const { walk } = this;
+    walk.state.history = { instruction: walk.at, text, before: walk.state.history };
+  }
+
+  /** Whether the current state was walked from before; otherwise keeps it where it may come again. */
+  private isCovered(): boolean {
+    const { walk } = this;
+    if (!walk.structure.meets[walk.at]) return false;
+    const known = this.checkpoints.get(walk.at) ?? [];
+    const live = this.liveByFrame();
+    const jumps = this.jumps - this.jumpsAtCheckpoint;
+    const processed = this.processed - this.processedAtCheckpoint;
+    let keep = jumps >= 2 && processed >= 8;
+    for (let index = 0; index < known.length; index++) {
+      const checkpoint = known[index]!;
+      if (checkpoint.branches > 0) {
+        if (covers(checkpoint, walk.state, live, true)) {
+          reject("loop", `infinite loop detected at insn ${walk.at}`);
+        }
+        if (jumps < 20 && processed < 100) keep = false;
+      } else if (covers(checkpoint, walk.state, live, false)) {
+        checkpoint.hits++;
+        inherit(walk.state, checkpoint);
+        this.log.state(`${walk.at}: safe`, walk.state);
+        return true;
+      }
+      if (keep && ++checkpoint.misses > 3 * checkpoint.hits + 3) {
+        known.splice(index--, 1);
+        this.keptStates--;
+      }
+    }
+    if (!keep) return false;
+    known.push(takeCheckpoint(walk.state));
+    this.checkpoints.set(walk.at, known);
+    this.processedAtCheckpoint = this.processed;
+    this.jumpsAtCheckpoint = this.jumps;
+    this.totalStates++;
+    this.peakStates = Math.max(this.peakStates, ++this.keptStates);
+    this.maxStates = Math.max(this.maxStates, known.length);
+    return false;
+  }
+
+  /** Registers that each frame will read. */
+  private liveByFrame(): number[] {
+    const { structure, state, depth, at } = this.walk;
+    return state.frames.map((_, number) =>
+      number === depth ? structure.live[at]! : structure.live[state.frames[number + 1]!.returnTo]! & CALLEE_SAVED,
+    );
+  }
+
+  /** Goes on with the path that waits, the newest first. */
+  private nextPath(): boolean {
+    const { walk, log } = this;
+    for (let at = walk.state.parent; at && --at.branches === 0; ) at = at.parent;
+    const next = this.pending.pop();
+    if (!next) return false;
+    walk.state = next.state;
+    walk.at = next.at;
+    log.rewind(next.logLength);
+    log.state(`from ${next.from} to ${next.at}`, next.state);
+    return true;
+  }
+}
+
+const CALLEE_SAVED = 0b1111000000;
+
+const sizes: Readonly<Record<number, number>> = { [insn.BPF_B]: 1, [insn.BPF_H]: 2, [insn.BPF_W]: 4, [insn.BPF_DW]: 8 };
+const sizeOf = (opcode: number) => sizes[opcode & 0x18]!;
+
+/** The end of the main program: nothing is held, and r0 is what this type may return. */
+function checkExit(walk: Walk): void {
+  const { references } = walk.state;
+  if (references.length > 0) {
+    const lines = references.map(({ id, instruction }) => `Unreleased reference id=${id} alloc_insn=${instruction}`);
+    reject("reference", [...lines, "BPF_EXIT instruction in main prog would lead to reference leak"].join("\n"));
+  }
+  const result = walk.read(0);
+  if (walk.mayNotLeak && isPointer(result)) deny("leak", "R0 leaks addr as return value", 0);
+  const range = walk.model.returns?.(walk.input.expectedAttachType);
+  if (!range) return;
+  if (!isScalar(result)) {
+    reject("return-value", `At program exit the register R0 is not a known value (${result.kind})`, 0);
+  }
+  walk.needExact(result);
+  const { smin, smax } = result.wide;
+  if (smin >= BigInt(range[0]) && smax <= BigInt(range[1])) return;
+  const { all } = scalars.WIDE;
+  const known = `${smin > all.smin ? ` smin=${smin}` : ""}${smax < all.smax ? ` smax=${smax}` : ""}`;
+  const words = `At program exit the register R0 has${known || " unknown scalar value"}`;
+  reject("return-value", `${words} should have been in [${range[0]}, ${range[1]}]`, 0);
+}

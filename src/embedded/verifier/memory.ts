@@ -1,0 +1,227 @@
+// Loads and stores through each kind of pointer, by instructions and by helpers.
+// Linux: kernel/bpf/verifier.c, check_mem_access, check_helper_mem_access
+
+import { BPF_F_RDONLY_PROG, BPF_F_STRICT_ALIGNMENT, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
+import { findField } from "../programs/model.ts";
+import { deny, reject } from "./refusal.ts";
+import * as scalars from "./scalar.ts";
+import { giveStackToHelper, loadStack, storeStack } from "./stack.ts";
+import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
+import * as tnum from "./tnum.ts";
+import { isPointer, type Pointer, pointer, typeName, type Value } from "./values.ts";
+import type { Walk } from "./walk.ts";
+
+/** A load or store of `size` bytes at a register + `offset`. */
+export interface Access {
+  readonly register: number;
+  readonly offset: number;
+  readonly size: number;
+  /** Whether a load extends the sign. */
+  readonly signed?: boolean;
+  readonly atomic?: boolean;
+}
+
+/** What a load gives. */
+export function load(walk: Walk, access: Access): Value {
+  const base = checkBase(walk, access);
+  const { register, offset, size } = access;
+  const extend = (value: Value): Value =>
+    access.signed && !isPointer(value) ? scalars.signExtend(value, size, 64) : value;
+  switch (base.kind) {
+    case "map_value":
+      checkMapValue(base, register, offset, size, "read");
+      return extend(constantContent(base, offset, size) ?? scalars.ofSize(size));
+    case "ringbuf_mem":
+      checkRegion(base, register, offset, size, base.size);
+      break;
+    case "ctx":
+      return loadContext(walk, base, access);
+    case "fp":
+      return extend(loadStack(walk, register, base, offset, size));
+    case "pkt":
+    case "pkt_meta":
+      checkPacket(base, register, offset, size);
+      break;
+    default:
+      deny("invalid-access", `R${register} invalid mem access '${typeName(base)}'`, register);
+  }
+  return scalars.ofSize(size, access.signed);
+}
+
+/** Checks a store, and keeps what was stored where that is the stack. */
+export function store(walk: Walk, access: Access, value: Value, valueRegister: number | undefined): void {
+  const base = checkBase(walk, access);
+  const { register, offset, size } = access;
+  if (walk.mayNotLeak && isPointer(value) && base.kind !== "fp") {
+    const place =
+      base.kind === "map_value" ? "map" : base.kind === "ctx" ? "ctx" : base.kind === "pkt" ? "packet" : "mem";
+    deny("leak", `R${valueRegister} leaks addr into ${place}`, valueRegister);
+  }
+  switch (base.kind) {
+    case "map_value":
+      checkMapValue(base, register, offset, size, "write");
+      return;
+    case "ringbuf_mem":
+      checkRegion(base, register, offset, size, base.size);
+      return;
+    case "ctx":
+      checkUnmodified(base, register);
+      if (!findField(walk.model, walk.input.expectedAttachType, offset, size, "write"))
+        denyContext(register, offset, size);
+      return;
+    case "fp":
+      storeStack(walk, register, base, offset, size, value);
+      return;
+    case "pkt":
+    case "pkt_meta":
+      if (walk.model.packet !== "write") deny("packet-access", "cannot write into packet", register);
+      checkPacket(base, register, offset, size);
+      return;
+    default:
+      deny("invalid-access", `R${register} invalid mem access '${typeName(base)}'`, register);
+  }
+}
+
+/** What the memory of a helper's argument is for. */
+export interface HelperMemory {
+  readonly write: boolean;
+  /** Whether all of it is written. */
+  readonly whole: boolean;
+  /** Whether the helper takes packet memory. */
+  readonly packet: boolean;
+}
+
+/** Checks `size` bytes that a helper reads or writes at a register. */
+export function checkHelperMemory(walk: Walk, register: number, size: number, use: HelperMemory): void {
+  const base = walk.read(register);
+  if (base.kind === "scalar" || base.nullable) denyMemoryType(register, base);
+  switch (base.kind) {
+    case "fp":
+      giveStackToHelper(walk, register, base, size, use);
+      return;
+    case "pkt":
+    case "pkt_meta":
+      if (!use.packet || !walk.model.packetToHelpers || (use.write && walk.model.packet !== "write")) {
+        deny("packet-access", "helper access to the packet is not allowed", register);
+      }
+      checkPacket(base, register, 0, size);
+      return;
+    case "map_value":
+      checkMapValue(base, register, 0, size, use.write ? "write" : "read");
+      return;
+    case "ringbuf_mem":
+      checkRegion(base, register, 0, size, base.size);
+      return;
+    default:
+      denyMemoryType(register, base);
+  }
+}
+
+/** Refuses a context pointer that was moved. */
+export function checkUnmodified({ kind, offset, variable }: Pointer, register: number): void {
+  if (offset < 0) deny("context", `negative offset ${kind} ptr R${register} off=${offset} disallowed`, register);
+  if (offset !== 0) {
+    deny("context", `dereference of modified ${kind} ptr R${register} off=${offset} disallowed`, register);
+  }
+  if (!scalars.isZero(variable)) {
+    deny("context", `variable ${kind} access var_off=${tnum.print(variable.bits)} disallowed`, register);
+  }
+}
+
+export function denyMemoryType(register: number, value: Value): never {
+  const expected = "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_";
+  deny("helper-argument", `R${register} type=${typeName(value)} expected=${expected}`, register);
+}
+
+function checkBase(walk: Walk, { register, offset, size, atomic }: Access): Pointer {
+  const base = walk.read(register);
+  if (base.kind === "scalar") deny("invalid-access", `R${register} invalid mem access 'scalar'`, register);
+  if (base.nullable) deny("null-check", `R${register} invalid mem access '${typeName(base)}'`, register);
+  const strict = atomic || base.kind === "fp" || (walk.input.flags & BPF_F_STRICT_ALIGNMENT) !== 0;
+  if (strict) checkAlignment(base, offset, size);
+  return base;
+}
+
+const alignmentNames: Partial<Record<Pointer["kind"], string>> = { fp: "stack ", map_value: "value ", ctx: "context " };
+/** Bytes before the IP header: on the machines that need alignment, packets begin this much after an aligned address. */
+const NET_IP_ALIGN = 2;
+
+function checkAlignment(base: Pointer, offset: number, size: number): void {
+  const packet = base.kind === "pkt" || base.kind === "pkt_meta";
+  const fixed = base.offset + offset + (packet ? NET_IP_ALIGN : 0);
+  if (tnum.isAligned(tnum.add(base.variable.bits, tnum.constant(BigInt(fixed))), size)) return;
+  const { bits } = base.variable;
+  const variable = tnum.isConstant(bits) ? `${BigInt.asIntN(64, bits.value)}` : tnum.print(bits);
+  const where = packet
+    ? `packet access off ${NET_IP_ALIGN}+${variable}+${base.offset}+${offset}`
+    : `${alignmentNames[base.kind] ?? ""}access off ${variable}+${base.offset}+${offset}`;
+  deny("alignment", `misaligned ${where} size ${size}`);
+}
+
+function checkMapValue(base: Pointer, register: number, offset: number, size: number, mode: "read" | "write"): void {
+  const { flags, valueSize } = base.map!;
+  const forbidden = mode === "read" ? BPF_F_WRONLY_PROG : BPF_F_RDONLY_PROG;
+  if ((flags & forbidden) !== 0) {
+    const words = mode === "read" ? "read from map forbidden" : "write into map forbidden";
+    deny("map-permission", `${words}, value_size=${valueSize} off=${base.offset + offset} size=${size}`, register);
+  }
+  checkRegion(base, register, offset, size, valueSize);
+}
+
+/** Checks an access to memory of a known size: a map value or a ring buffer record. */
+function checkRegion(base: Pointer, register: number, offset: number, size: number, limit: number): void {
+  const rule = base.kind === "map_value" ? "map-value-bounds" : "memory-bounds";
+  const at = base.offset + offset;
+  const { smin, umax } = base.variable.wide;
+  if (smin < 0n && (smin <= -(1n << 31n) || Number(smin) + at < 0)) {
+    const advice = "either use unsigned index or do a if (index >=0) check.";
+    deny(rule, `R${register} min value is negative, ${advice}`, register);
+  }
+  const describe = (at: number) =>
+    base.kind === "map_value"
+      ? `invalid access to map value, value_size=${limit} off=${at} size=${size}`
+      : `invalid access to memory, mem_size=${limit} off=${at} size=${size}`;
+  const low = Number(smin) + at;
+  if (low < 0 || low + size > limit) {
+    deny(rule, `${describe(low)}\nR${register} min value is outside of the allowed memory range`, register);
+  }
+  if (umax >= BigInt(MAX_DIRECT_VALUE_OFFSET)) {
+    deny(rule, `R${register} unbounded memory access, make sure to bounds check any such access`, register);
+  }
+  const high = Number(umax) + at;
+  if (high + size > limit) {
+    deny(rule, `${describe(high)}\nR${register} max value is outside of the allowed memory range`, register);
+  }
+}
+
+function checkPacket(base: Pointer, register: number, offset: number, size: number): void {
+  if (base.variable.wide.smin < 0n) {
+    const advice = "either use unsigned index or do a if (index >=0) check.";
+    deny("packet-bounds", `R${register} min value is negative, ${advice}`, register);
+  }
+  const at = base.offset + offset;
+  if (at >= 0 && at + size <= base.range) return;
+  const words = `invalid access to packet, off=${at} size=${size}, R${register}(id=${base.id},off=${at},r=${base.range})`;
+  deny("packet-bounds", `${words}\nR${register} offset is outside of the packet`, register);
+}
+
+function loadContext(walk: Walk, base: Pointer, { register, offset, size, signed }: Access): Value {
+  checkUnmodified(base, register);
+  const field = findField(walk.model, walk.input.expectedAttachType, offset, size, "read");
+  if (!field || (signed && field.holds)) denyContext(register, offset, size);
+  if (field.holds === "unsupported")
+    reject("unsupported", `context field ${field.name} is not in the embedded kernel yet`, register);
+  return field.holds ? pointer(field.holds) : scalars.ofSize(size, signed);
+}
+
+function denyContext(register: number, offset: number, size: number): never {
+  deny("context", `invalid bpf_context access off=${offset} size=${size}`, register);
+}
+
+/** Content of a frozen map that programs cannot write. */
+function constantContent(base: Pointer, offset: number, size: number): Value | undefined {
+  const map = base.map!;
+  if (!map.frozen || (map.flags & BPF_F_RDONLY_PROG) === 0 || !scalars.isConstant(base.variable)) return undefined;
+  const value = map.contents?.(base.offset + offset + Number(scalars.numberOf(base.variable)), size);
+  return value === undefined ? undefined : scalars.constant(value);
+}

@@ -1,0 +1,187 @@
+// Reading and writing the stack, byte by byte; values stored whole come back whole.
+// Linux: kernel/bpf/verifier.c, check_stack_write_fixed_off, check_stack_read_fixed_off and the var_off forms
+
+import { MAX_BPF_STACK } from "../../uapi/insn.ts";
+import { markRead } from "./checkpoint.ts";
+import { deny, reject } from "./refusal.ts";
+import * as scalars from "./scalar.ts";
+import { INVALID, MISC, type Slot, SPILL, slotPlace, typeOf, ZERO } from "./state.ts";
+import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
+import * as tnum from "./tnum.ts";
+import { isPointer, isScalar, type Pointer, type Value } from "./values.ts";
+import type { Walk } from "./walk.ts";
+
+/** Stack bytes from `from` (inclusive) to `to` (exclusive), relative to the frame's r10: negative. */
+interface Extent {
+  readonly from: number;
+  readonly to: number;
+  /** Whether every access begins at `from`. */
+  readonly fixed: boolean;
+}
+
+/** The bytes that an access of `size` bytes may touch; refuses what leaves the stack. */
+export function stackExtent(
+  walk: Walk,
+  register: number,
+  base: Pointer,
+  offset: number,
+  size: number,
+  verb: string,
+): Extent {
+  const at = base.offset + offset;
+  const { variable } = base;
+  const fixed = scalars.isConstant(variable);
+  const { smin, smax } = variable.wide;
+  const limit = BigInt(MAX_DIRECT_VALUE_OFFSET);
+  if (!fixed && (smax >= limit || smin <= -limit)) {
+    deny("stack-bounds", `invalid unbounded variable-offset${verb} stack R${register}`, register);
+  }
+  const from = at + Number(smin);
+  const to = at + Number(smax) + size;
+  if (from < -MAX_BPF_STACK || to > 0 || from >= 0) {
+    const words = fixed
+      ? `invalid${verb} stack R${register} off=${from} size=${size}`
+      : `invalid variable-offset${verb} stack R${register} var_off=${tnum.print(variable.bits)} off=${at} size=${size}`;
+    (from < -MAX_BPF_STACK || from >= 0 ? deny : reject)("stack-bounds", words, register);
+  }
+  const subprogram = walk.state.frames[base.frame]!.subprogram;
+  walk.stackDepths[subprogram] = Math.max(walk.stackDepths[subprogram]!, -from);
+  return { from, to, fixed };
+}
+
+/** Stores a register, or a number, in the stack. */
+export function storeStack(
+  walk: Walk,
+  register: number,
+  base: Pointer,
+  offset: number,
+  size: number,
+  value: Value,
+): void {
+  const extent = stackExtent(walk, register, base, offset, size, " write to");
+  const { stack } = walk.state.frames[base.frame]!;
+  if (isPointer(value) && value.kind === "fp" && base.frame !== walk.depth) {
+    reject("spilled-pointer", "cannot spill pointers to stack into stack frame of the caller", register);
+  }
+  if (!extent.fixed) {
+    storeBytes(walk, base.frame, extent, MISC, !walk.mayNotLeak || isScalar(value));
+    return;
+  }
+  const index = slotIndex(extent.from);
+  const aligned = extent.from % 8 === 0;
+  if (isPointer(value) && (size !== 8 || !aligned))
+    reject("spilled-pointer", "invalid size of register spill", register);
+  if (walk.mayNotLeak && size !== 8 && isPointer(stack[index]?.value)) {
+    deny("spilled-pointer", "attempt to corrupt spilled pointer on stack", register);
+  }
+  if (aligned) {
+    const before = size === 8 ? 0 : (withoutSpill(stack[index])?.types ?? 0);
+    stack[index] = {
+      types: withTypes(before, 0, size, SPILL),
+      value: isScalar(value) ? scalars.truncate(value, size) : value,
+    };
+    if (size === 8) walk.state.written |= slotPlace(base.frame, index);
+    return;
+  }
+  const zero = isScalar(value) && scalars.isZero(value);
+  if (zero) walk.needExact(value);
+  storeBytes(walk, base.frame, extent, zero ? ZERO : MISC, true);
+}
+
+/** What a load of `size` bytes gives. */
+export function loadStack(walk: Walk, register: number, base: Pointer, offset: number, size: number): Value {
+  const extent = stackExtent(walk, register, base, offset, size, " read from");
+  const { from, to } = extent;
+  const { stack } = walk.state.frames[base.frame]!;
+  touch(walk, base.frame, extent);
+  const slot = stack[slotIndex(from)];
+  if (extent.fixed && slot?.value) {
+    const { value } = slot;
+    if (isPointer(value) && (from % 8 !== 0 || size !== 8))
+      deny("spilled-pointer", "invalid size of register fill", register);
+    if (from % 8 === 0 && size <= 8 && typeOf(slot.types, size - 1) === SPILL) {
+      return isScalar(value) ? scalars.truncate(value, size) : value;
+    }
+  }
+  let zero = true;
+  for (let at = from; at < to; at++) {
+    const slot = stack[slotIndex(at)];
+    const type = slot ? typeOf(slot.types, byteIndex(at)) : INVALID;
+    zero &&= type === ZERO;
+    const unreadable = type === INVALID ? walk.mayNotLeak : type === SPILL && isPointer(slot!.value) && walk.mayNotLeak;
+    if (!unreadable) continue;
+    const words = extent.fixed
+      ? `invalid read from stack off ${from}+${at - from} size ${size}`
+      : `invalid read from stack R${register} var_off ${tnum.print(base.variable.bits)}+${at - from} size ${size}`;
+    deny("stack-uninitialised", words, register);
+  }
+  return zero ? scalars.ZERO : scalars.ofSize(size);
+}
+
+/** A helper reads `size` bytes, or writes them. */
+export function giveStackToHelper(
+  walk: Walk,
+  register: number,
+  base: Pointer,
+  size: number,
+  access: { readonly write: boolean; readonly whole: boolean },
+): void {
+  const extent = stackExtent(walk, register, base, 0, size, access.write ? " write to" : " read from");
+  const { from, to } = extent;
+  const { stack } = walk.state.frames[base.frame]!;
+  const overwritten = access.write && access.whole && extent.fixed;
+  if (!overwritten) {
+    touch(walk, base.frame, extent);
+    for (let at = from; at < to; at++) {
+      const slot = stack[slotIndex(at)];
+      const type = slot ? typeOf(slot.types, byteIndex(at)) : INVALID;
+      const readable =
+        type === SPILL ? isScalar(slot!.value) || !walk.mayNotLeak : type !== INVALID || !walk.mayNotLeak;
+      if (readable) continue;
+      const offset = extent.fixed ? `off ${from}` : `var_off ${tnum.print(base.variable.bits)}`;
+      deny("stack-uninitialised", `invalid read from stack R${register} ${offset}+${at - from} size ${size}`, register);
+    }
+  }
+  if (access.write) storeBytes(walk, base.frame, extent, MISC, overwritten);
+}
+
+/** Bytes of a slot that stay known when its spilled value is lost. */
+function withoutSpill(slot: Slot | undefined): Slot | undefined {
+  if (!slot?.value) return slot;
+  let { types } = slot;
+  for (let byte = 0; byte < 8; byte++)
+    if (typeOf(types, byte) === SPILL) types = withTypes(types, byte, byte + 1, MISC);
+  return { types };
+}
+
+/** Every byte of the extent becomes `type`; where only some may be written, a zero becomes MISC and a byte without a value stays so. */
+function storeBytes(walk: Walk, frame: number, { from, to, fixed }: Extent, type: number, certain: boolean): void {
+  const { stack } = walk.state.frames[frame]!;
+  for (let index = slotIndex(to - 1); index <= slotIndex(from); index++) {
+    const start = -8 * (index + 1);
+    const first = Math.max(from, start) - start;
+    const last = Math.min(to, start + 8) - start;
+    const before = withoutSpill(stack[index])?.types ?? 0;
+    let types = before;
+    for (let byte = first; byte < last; byte++) {
+      if ((fixed && certain) || typeOf(before, byte) !== INVALID) types = withTypes(types, byte, byte + 1, type);
+    }
+    stack[index] = { types };
+    if (fixed && certain && last - first === 8) walk.state.written |= slotPlace(frame, index);
+  }
+}
+
+function touch(walk: Walk, frame: number, { from, to }: Extent): void {
+  let places = 0n;
+  for (let index = slotIndex(to - 1); index <= slotIndex(from); index++) places |= slotPlace(frame, index);
+  markRead(walk.state, places);
+}
+
+const slotIndex = (at: number) => Math.floor((-at - 1) / 8);
+const byteIndex = (at: number) => at + 8 * (slotIndex(at) + 1);
+
+function withTypes(types: number, first: number, last: number, type: number): number {
+  let result = types;
+  for (let byte = first; byte < last; byte++) result = (result & ~(3 << (2 * byte))) | (type << (2 * byte));
+  return result;
+}

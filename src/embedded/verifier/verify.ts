@@ -1,0 +1,73 @@
+// The verifier: whether a program may run, with Linux's verdict words and an explanation.
+// Linux: kernel/bpf/verifier.c
+
+import type { Instruction } from "../../asm/instruction.ts";
+import type { Diagnosis, SourceLocation } from "../../diagnosis/diagnosis.ts";
+import { explore } from "./explore.ts";
+
+/** A program as BPF_PROG_LOAD was given it, with the maps that it names. */
+export interface VerifierInput {
+  /** BPF_PROG_TYPE_… */
+  readonly type: number;
+  readonly expectedAttachType: number;
+  /** BPF_F_STRICT_ALIGNMENT, … */
+  readonly flags: number;
+  readonly name: string;
+  readonly gplCompatible: boolean;
+  readonly instructions: readonly Instruction[];
+  /** The map that each 64-bit immediate load names, by its slot; a load that is missing here named none. */
+  readonly maps: ReadonlyMap<number, VerifierMap>;
+  /** 0 none, 1 the refused path, 2 every path with full states; 4 statistics. */
+  readonly logLevel: number;
+  readonly capabilities: { readonly bpf: boolean; readonly perfmon: boolean };
+  readonly lines?: readonly LineInfo[];
+}
+
+/** What the verifier knows of a map. */
+export interface VerifierMap {
+  readonly id: number;
+  readonly name: string;
+  readonly type: number;
+  /** Bytes. */
+  readonly keySize: number;
+  /** Bytes. */
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  /** BPF_F_… */
+  readonly flags: number;
+  readonly frozen: boolean;
+  /** Little-endian content of a frozen array that programs cannot write, `size` 1, 2, 4 or 8 bytes. */
+  contents?(offset: number, size: number): bigint | undefined;
+}
+
+/** Source line that begins at a slot. */
+export interface LineInfo extends SourceLocation {
+  /** Slot. */
+  readonly instruction: number;
+}
+
+/** What the search cost, as the last line of the log says. */
+export interface Statistics {
+  readonly instructionsProcessed: number;
+  readonly maxStatesPerInstruction: number;
+  readonly totalStates: number;
+  readonly peakStates: number;
+  /** Bytes of stack of each subprogram, in the order of their first slots. */
+  readonly stackDepths: readonly number[];
+}
+
+export type Verdict =
+  | { readonly ok: true; readonly log: string; readonly statistics: Statistics }
+  | {
+      readonly ok: false;
+      /** Positive: EACCES, EINVAL, … */
+      readonly errno: number;
+      /** What log levels asked for; at level 0 empty. */
+      readonly log: string;
+      readonly diagnosis: Diagnosis;
+    };
+
+/** Decides whether a program may run. Never throws. */
+export function verify(input: VerifierInput): Verdict {
+  return explore(input);
+}

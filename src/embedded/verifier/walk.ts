@@ -1,0 +1,101 @@
+// One path through the program as it is being walked: the current state, and how the parts of the verifier read and change it.
+
+import type { ProgramModel } from "../programs/model.ts";
+import { markPrecise } from "./checkpoint.ts";
+import { deny, reject } from "./refusal.ts";
+import * as scalars from "./scalar.ts";
+import { withId } from "./scalar.ts";
+import { type Frame, mapValues, type Reference, type State } from "./state.ts";
+import type { Structure } from "./structure.ts";
+import { isPointer, isScalar, type Value } from "./values.ts";
+import type { VerifierInput } from "./verify.ts";
+
+export class Walk {
+  readonly input: VerifierInput;
+  readonly structure: Structure;
+  readonly model: ProgramModel;
+  /** Whether the program must not learn addresses: it lacks CAP_PERFMON. */
+  readonly mayNotLeak: boolean;
+  state: State;
+  /** Slot of the instruction being executed. */
+  at = 0;
+  /** Bytes of stack that each subprogram uses. */
+  readonly stackDepths: number[];
+  /** Registers that the instruction read or wrote, as bits: what the log shows. */
+  touched = 0;
+  private lastId = 0;
+
+  constructor(input: VerifierInput, structure: Structure, model: ProgramModel, state: State) {
+    this.input = input;
+    this.structure = structure;
+    this.model = model;
+    this.mayNotLeak = !input.capabilities.perfmon;
+    this.state = state;
+    this.stackDepths = structure.starts.map(() => 0);
+  }
+
+  /** Index of the innermost frame. */
+  get depth(): number {
+    return this.state.frames.length - 1;
+  }
+
+  get frame(): Frame {
+    return this.state.frames[this.depth]!;
+  }
+
+  newId(): number {
+    return ++this.lastId;
+  }
+
+  /** The value of a register that an instruction reads. */
+  read(register: number): Value {
+    if (register > 10) reject("opcode", `R${register} is invalid`);
+    this.touched |= 1 << register;
+    return this.frame.registers[register] ?? deny("uninitialised", `R${register} !read_ok`, register);
+  }
+
+  /** Refuses registers that an instruction may not write. */
+  checkWritable(register: number): void {
+    if (register > 10) reject("opcode", `R${register} is invalid`);
+    if (register === 10) deny("frame-pointer", "frame pointer is read only", register);
+  }
+
+  write(register: number, value: Value | undefined): void {
+    this.checkWritable(register);
+    this.touched |= 1 << register;
+    this.frame.registers[register] = value;
+    this.frame.madeAt[register] = this.at;
+  }
+
+  /** The verdict rests on what this value is. */
+  needExact(value: Value): void {
+    if (isScalar(value)) markPrecise(this.state, value);
+  }
+
+  /** Gives a register's number an id, so that a copy stays linked with it. */
+  link(register: number): Value {
+    const value = this.read(register);
+    if (!isScalar(value) || value.id !== 0 || scalars.isConstant(value)) return value;
+    const linked = withId(value, this.newId());
+    this.frame.registers[register] = linked;
+    return linked;
+  }
+
+  acquire(): number {
+    const reference: Reference = { id: this.newId(), instruction: this.at };
+    this.state.references = [...this.state.references, reference];
+    return reference.id;
+  }
+
+  /** Ends a reference; pointers that had it become numbers, or nothing where addresses may not be learnt. */
+  release(id: number): void {
+    this.state.references = this.state.references.filter((reference) => reference.id !== id);
+    this.forget((value) => isPointer(value) && value.reference === id);
+  }
+
+  /** Makes the values that `which` picks unusable as pointers. */
+  forget(which: (value: Value) => boolean): void {
+    const forgotten = this.mayNotLeak ? undefined : scalars.UNKNOWN;
+    mapValues(this.state, (value) => (which(value) ? forgotten : value));
+  }
+}

@@ -1,0 +1,198 @@
+// The running Linux kernel, by bpf(2).
+
+import type { Bpffs, Kernel, Mapping, MmapOptions, System } from "../kernel/kernel.ts";
+import { type Attr, attrs, BPF_ATTR_SIZE, type BpfCommand } from "../uapi/attr.ts";
+import {
+  BPF_BTF_LOAD,
+  BPF_MAP_DELETE_ELEM,
+  BPF_MAP_GET_NEXT_KEY,
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+  BPF_MAP_LOOKUP_ELEM,
+  BPF_MAP_UPDATE_ELEM,
+  BPF_PROG_LOAD,
+} from "../uapi/commands.ts";
+import { EAGAIN, ENOMEM, ENOSYS, EPERM } from "../uapi/errno.ts";
+import { decodeOutputs, encode, type Memory, type Pointer, type Struct } from "../uapi/struct.ts";
+import { ArgumentMemory } from "./argument-memory.ts";
+import { linuxBpffs } from "./bpffs.ts";
+import { GuardedSlot } from "./guarded-memory.ts";
+import { mapObject } from "./mapping.ts";
+import { LinuxUnavailableError, openSyscalls, type Syscalls } from "./syscalls.ts";
+import { linuxSystem } from "./system.ts";
+import { watchReadable } from "./watch.ts";
+
+export { LinuxUnavailableError };
+
+/**
+ * The running kernel, for the thread that opened it. Buffers are copied to memory of our own for each call and back,
+ * where a page that nobody may touch follows each of them: a buffer that is too short is EFAULT, said by the kernel.
+ */
+export class LinuxKernel implements Kernel {
+  readonly kind = "linux";
+  readonly bpffs: Bpffs;
+  readonly system: System;
+  readonly #syscalls: Syscalls;
+  readonly #arguments: ArgumentMemory;
+  /** The map element commands have memory of their own: their attributes, a key, and a value or the next key. */
+  readonly #elementAttr: GuardedSlot;
+  readonly #elementWords: Uint32Array;
+  readonly #keySlot: GuardedSlot;
+  readonly #otherSlot: GuardedSlot;
+  readonly #watches = new Set<Disposable>();
+
+  private constructor({ syscalls, arguments: memory, elementAttr }: ThreadMemory) {
+    this.#syscalls = syscalls;
+    this.#arguments = memory;
+    this.#elementAttr = elementAttr;
+    this.#keySlot = memory.slot(0);
+    this.#otherSlot = memory.slot(1);
+    const { buffer, byteOffset, length } = elementAttr.bytes;
+    this.#elementWords = new Uint32Array(buffer, byteOffset + length - ELEMENT_ATTR_SIZE, ELEMENT_ATTR_SIZE / 4);
+    this.bpffs = linuxBpffs(syscalls, [memory.slot(0), memory.slot(1)]);
+    this.system = linuxSystem(syscalls.pageSize);
+  }
+
+  /**
+   * Opens the running kernel. Whether it permits anything to this process is told by `isPermitted`.
+   *
+   * @throws LinuxUnavailableError `ERR_NOT_LINUX`, `ERR_NO_KOFFI`, or `ENOSYS` where there is no bpf(2)
+   */
+  static async open(): Promise<LinuxKernel> {
+    const syscalls = await openSyscalls();
+    threadMemory ??= {
+      syscalls,
+      arguments: new ArgumentMemory(syscalls),
+      elementAttr: new GuardedSlot(syscalls),
+    };
+    const kernel = new LinuxKernel(threadMemory);
+    if (kernel.#probe() === -ENOSYS) {
+      throw new LinuxUnavailableError("ENOSYS", "this kernel has no bpf(2); run on one with CONFIG_BPF_SYSCALL");
+    }
+    return kernel;
+  }
+
+  /** Whether this process may use bpf(2) as one with CAP_BPF does; asks the kernel without making anything. */
+  isPermitted(): boolean {
+    return this.#probe() !== -EPERM;
+  }
+
+  bpf<Command extends BpfCommand>(command: Command, attr: Attr<Command>): number {
+    switch (command) {
+      case BPF_MAP_LOOKUP_ELEM:
+      case BPF_MAP_LOOKUP_AND_DELETE_ELEM: {
+        const { map_fd, key, value, flags = 0 } = attr as Attr<typeof BPF_MAP_LOOKUP_ELEM>;
+        if (isBytes(key) && isBytes(value) && isWord(flags))
+          return this.#element(command, map_fd, key, value, flags, true);
+        break;
+      }
+      case BPF_MAP_UPDATE_ELEM: {
+        const { map_fd, key, value, flags = 0 } = attr as Attr<typeof BPF_MAP_UPDATE_ELEM>;
+        if (isBytes(key) && isBytes(value) && isWord(flags))
+          return this.#element(command, map_fd, key, value, flags, false);
+        break;
+      }
+      case BPF_MAP_DELETE_ELEM: {
+        const { map_fd, key } = attr as Attr<typeof BPF_MAP_DELETE_ELEM>;
+        if (isBytes(key)) return this.#element(command, map_fd, key, undefined, 0, false);
+        break;
+      }
+      case BPF_MAP_GET_NEXT_KEY: {
+        const { map_fd, key, next_key } = attr as Attr<typeof BPF_MAP_GET_NEXT_KEY>;
+        if (isBytes(key) && isBytes(next_key)) return this.#element(command, map_fd, key, next_key, 0, true);
+        break;
+      }
+    }
+    const struct: Struct = attrs[command];
+    const bytes = new Uint8Array(BPF_ATTR_SIZE);
+    const view = new DataView(bytes.buffer);
+    const result = this.bpfRaw(command, bytes, encode(struct, attr, view));
+    decodeOutputs(struct, view, attr);
+    return result;
+  }
+
+  bpfRaw(command: number, attr: Uint8Array, pointers: readonly Pointer[] = []): number {
+    const memory: Memory = { bytes: attr, pointers };
+    const address = this.#arguments.put(memory);
+    if (address < 0) return address;
+    let result = this.#syscalls.bpf(command, address, attr.length);
+    for (let retry = 1; command === BPF_PROG_LOAD && result === -EAGAIN && retry < LOAD_ATTEMPTS; retry++) {
+      result = this.#syscalls.bpf(command, address, attr.length);
+    }
+    this.#arguments.take(memory);
+    return result;
+  }
+
+  close(fd: number): number {
+    return this.#syscalls.close(fd);
+  }
+
+  mmap(fd: number, options: MmapOptions): Mapping | number {
+    return mapObject(this.#syscalls, fd, options);
+  }
+
+  watch(fd: number, callback: () => void): Disposable | number {
+    const watch = watchReadable(this.#syscalls, this.#arguments.slot(0), fd, callback);
+    if (typeof watch === "number") return watch;
+    this.#watches.add(watch);
+    return {
+      [Symbol.dispose]: () => {
+        this.#watches.delete(watch);
+        watch[Symbol.dispose]();
+      },
+    };
+  }
+
+  /** Ends the watches; file descriptors and mappings stay. */
+  [Symbol.dispose](): void {
+    for (const watch of this.#watches) watch[Symbol.dispose]();
+    this.#watches.clear();
+  }
+
+  /** BTF_LOAD of nothing: the kernel asks for CAP_BPF first, and then refuses. */
+  #probe(): number {
+    return this.bpf(BPF_BTF_LOAD, {});
+  }
+
+  /** A command on one element, without allocations. `other` is the value, or the next key; `isOut` tells whether the kernel writes it. */
+  #element(
+    command: number,
+    fd: number | undefined,
+    key: Uint8Array,
+    other: Uint8Array | undefined,
+    flags: number,
+    isOut: boolean,
+  ): number {
+    const keySlot = this.#keySlot;
+    const otherSlot = this.#otherSlot;
+    if (keySlot.reserve(key.length) < 0 || (other !== undefined && otherSlot.reserve(other.length) < 0)) return -ENOMEM;
+    const keyAddress = keySlot.put(key);
+    const otherAddress = other === undefined ? 0 : otherSlot.put(other);
+    const words = this.#elementWords;
+    words[0] = fd ?? 0;
+    words[2] = keyAddress;
+    words[3] = keyAddress / 2 ** 32;
+    words[4] = otherAddress;
+    words[5] = otherAddress / 2 ** 32;
+    words[6] = flags;
+    const result = this.#syscalls.bpf(command, this.#elementAttr.end - ELEMENT_ATTR_SIZE, ELEMENT_ATTR_SIZE);
+    if (isOut && result >= 0) otherSlot.take(other!);
+    return result;
+  }
+}
+
+/** What the kernels that one thread has opened share; it stays until the thread ends. */
+interface ThreadMemory {
+  readonly syscalls: Syscalls;
+  readonly arguments: ArgumentMemory;
+  readonly elementAttr: GuardedSlot;
+}
+let threadMemory: ThreadMemory | undefined;
+
+/** map_fd, key, value or next_key, flags. */
+const ELEMENT_ATTR_SIZE = 32;
+
+/** PROG_LOAD may answer EAGAIN where a signal came during verification; libbpf gives it five attempts too. */
+const LOAD_ATTEMPTS = 5;
+
+const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8Array;
+const isWord = (value: number | bigint): value is number => typeof value === "number" && value >>> 0 === value;
