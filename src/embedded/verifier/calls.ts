@@ -27,6 +27,7 @@ export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction):
   prototype.arguments.forEach((argument, index) => {
     checkArgument(walk, call, argument, index + 1);
   });
+  if (call.map) checkMap(call, call.map);
   if (call.released) walk.release(call.released);
   for (let register = 0; register <= 5; register++) walk.write(register, undefined);
   walk.write(0, returnValue(walk, call));
@@ -106,12 +107,12 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
     case "map":
       expectKind(value, register, "map_ptr");
       call.map = value.map!;
-      checkMap(call, value.map!);
       return;
     case "map key":
     case "map value": {
       const size = argument === "map key" ? call.map!.keySize : call.map!.valueSize;
       checkMemoryType(value, register);
+      if (size === 0) deny("helper-argument", "invalid zero-sized read", register);
       checkHelperMemory(walk, register, size, { write: false, whole: true, packet: true });
       return;
     }

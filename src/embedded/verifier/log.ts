@@ -76,7 +76,7 @@ export class Log {
     });
     if (changed.length === 0) return;
     const line = this.lines[this.lines.length - 1]!;
-    const column = Math.ceil(Math.max(line.length + 4, 40) / 8) * 8 - 1;
+    const column = Math.ceil(Math.max(line.length + 5, 40) / 8) * 8 - 2;
     this.lines[this.lines.length - 1] = `${line.padEnd(column)}; ${changed.join(" ")}`;
   }
 

@@ -170,8 +170,8 @@ const refused: readonly [name: string, items: readonly asm.Item[], reason: strin
     ],
     [
       "a map type that a helper does not take",
-      [asm.loadMapFd(r1, RECORDS), asm.mov(r2, r10), asm.call(helper.BPF_FUNC_map_lookup_elem), ...end],
-      "cannot pass map_type 27 into func bpf_map_lookup_elem#1",
+      [asm.loadMapFd(r1, HASH), asm.mov(r2, 16), asm.mov(r3, 0), asm.call(helper.BPF_FUNC_ringbuf_reserve), ...end],
+      "cannot pass map_type 1 into func bpf_ringbuf_reserve#131",
     ],
     [
       "a helper of another type",
