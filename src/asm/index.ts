@@ -1,4 +1,5 @@
-// skep/asm: instructions, and functions that build them.
+// skep/asm: instructions, functions that build them, and their text.
 
 export * from "./builder.ts";
+export { disassemble } from "./disassembler.ts";
 export * from "./instruction.ts";
