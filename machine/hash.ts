@@ -11,7 +11,7 @@ import { MapHeader } from "./map.ts";
 import { nextRandom } from "./random.ts";
 
 @unmanaged
-export class Element {
+class Element {
   next: usize;
   hash: u32;
 }

@@ -9,6 +9,8 @@ import {
   BPF_RB_NO_WAKEUP,
   BPF_RB_PROD_POS,
   BPF_RB_RING_SIZE,
+  BPF_RINGBUF_BUSY_BIT,
+  BPF_RINGBUF_DISCARD_BIT,
 } from "../src/uapi/flags.ts";
 import { allocatePages, freePages } from "./allocator.ts";
 import { copy } from "./bytes.ts";
@@ -19,8 +21,8 @@ import { MapHeader } from "./map.ts";
 /** Pages in front of the data: the map's address, and the two positions. */
 const META_BYTES: usize = 3 * PAGE_BYTES;
 const LARGEST_RECORD: u64 = 0x3fffffff;
-const BUSY: u32 = 1 << 31;
-const DISCARDED: u32 = 1 << 30;
+const BUSY: u32 = <u32>BPF_RINGBUF_BUSY_BIT;
+const DISCARDED: u32 = <u32>BPF_RINGBUF_DISCARD_BIT;
 
 @unmanaged
 class RecordHeader {

@@ -5,15 +5,10 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { decodeInstructions, type Instruction, LD_IMM64 } from "../src/asm/instruction.ts";
+import { families } from "../src/embedded/maps/families.ts";
+import { isGplCompatible } from "../src/embedded/program.ts";
 import { type VerifierMap, verify } from "../src/embedded/verifier/verify.ts";
 import * as insn from "../src/uapi/insn.ts";
-import {
-  BPF_MAP_TYPE_ARRAY,
-  BPF_MAP_TYPE_HASH,
-  BPF_MAP_TYPE_PERCPU_ARRAY,
-  BPF_MAP_TYPE_PERCPU_HASH,
-  BPF_MAP_TYPE_RINGBUF,
-} from "../src/uapi/map-types.ts";
 
 interface MapRecord {
   type: number;
@@ -28,7 +23,7 @@ interface MapRecord {
   /** Locks, timers, kptrs in the value. */
   special?: unknown;
 }
-interface Record_ {
+interface CorpusRecord {
   id: string;
   class: "plain" | "map_btf" | "kernel";
   caps: string;
@@ -46,15 +41,6 @@ interface Record_ {
   stage: "attr" | "check" | "verify";
   msg?: string;
 }
-
-const supportedMaps = [
-  BPF_MAP_TYPE_ARRAY,
-  BPF_MAP_TYPE_HASH,
-  BPF_MAP_TYPE_PERCPU_ARRAY,
-  BPF_MAP_TYPE_PERCPU_HASH,
-  BPF_MAP_TYPE_RINGBUF,
-];
-const gplLicenses = ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
 const { values: options, positionals: files } = parseArgs({
   allowPositionals: true,
@@ -88,14 +74,14 @@ const tallies = new Map(["plain", "map_btf", "kernel", "all"].map((name) => [nam
 
 for (const file of files) {
   for (const line of gunzipSync(readFileSync(file)).toString().split("\n")) {
-    const record: Record_ | undefined = line ? JSON.parse(line) : undefined;
+    const record: CorpusRecord | undefined = line ? JSON.parse(line) : undefined;
     // What was refused before the verifier began says nothing about it.
     if (record && record.stage !== "attr") judge(record);
   }
 }
 for (const tally of tallies.values()) console.log(options.json ? JSON.stringify(tally) : describe(tally));
 
-function judge(record: Record_): void {
+function judge(record: CorpusRecord): void {
   const { accepted, reason } = load(record);
   const linux = record.verdict === "accept";
   for (const tally of [tallies.get(record.class)!, tallies.get("all")!]) {
@@ -116,8 +102,8 @@ function judge(record: Record_): void {
   }
 }
 
-function load(record: Record_): { accepted: boolean; reason: string } {
-  const unsupported = record.maps?.find((map) => !map.bad_fd && (map.special || !supportedMaps.includes(map.type)));
+function load(record: CorpusRecord): { accepted: boolean; reason: string } {
+  const unsupported = record.maps?.find((map) => !map.bad_fd && (map.special || !families.has(map.type)));
   if (unsupported) return { accepted: false, reason: `map type ${unsupported.type} is not in the embedded kernel yet` };
   const instructions = decodeInstructions(Buffer.from(record.insns, "hex"));
   const verdict = verify({
@@ -125,7 +111,7 @@ function load(record: Record_): { accepted: boolean; reason: string } {
     expectedAttachType: record.expected_attach_type,
     flags: record.prog_flags,
     name: record.name,
-    gplCompatible: gplLicenses.includes(record.license),
+    gplCompatible: isGplCompatible(record.license),
     instructions,
     maps: mapsBySlot(record, instructions),
     logLevel: 0,
@@ -134,7 +120,7 @@ function load(record: Record_): { accepted: boolean; reason: string } {
   return verdict.ok ? { accepted: true, reason: "" } : { accepted: false, reason: verdict.diagnosis.reason };
 }
 
-function mapsBySlot(record: Record_, instructions: readonly Instruction[]): Map<number, VerifierMap> {
+function mapsBySlot(record: CorpusRecord, instructions: readonly Instruction[]): Map<number, VerifierMap> {
   const maps = record.maps?.map((map, index) => (map.bad_fd ? undefined : toMap(map, index)));
   const bySlot = new Map<number, VerifierMap>();
   instructions.forEach(({ opcode, src, imm }, at) => {

@@ -33,5 +33,6 @@ export { array, struct } from "./codec/composites.ts";
 export { bool, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 } from "./codec/scalars.ts";
 export type { Diagnosis } from "./diagnosis/diagnosis.ts";
 export { EmbeddedKernel, type EmbeddedKernelOptions } from "./embedded/kernel.ts";
-export type { Bpffs, Kernel, KernelVersion, Mapping, MmapOptions, System } from "./kernel/kernel.ts";
+export type { Capability, Clock } from "./embedded/state.ts";
+export type { Bpffs, DirectoryEntry, Kernel, KernelVersion, Mapping, MmapOptions, System } from "./kernel/kernel.ts";
 export type { OpenOptions } from "./open.ts";

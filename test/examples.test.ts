@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it, type TestContext } from "vitest";
-import { LinuxKernel } from "../src/linux/kernel.ts";
+import { openLinux } from "./open-linux.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
@@ -37,8 +37,7 @@ function shellWithBpffs(script: string) {
 }
 
 async function needsLinux(context: TestContext): Promise<void> {
-  const kernel = await LinuxKernel.open().catch((error: Error) => context.skip(error.message));
-  if (!kernel.isPermitted()) context.skip("bpf(2) is not permitted: it needs CAP_BPF");
+  await openLinux(context);
   if (shellWithBpffs("true").status !== 0) context.skip("no permission to mount a BPF file system");
 }
 

@@ -21,7 +21,7 @@ type Reg = { readonly register: Register };
 /** A register, or a signed 32-bit immediate. */
 type Operand = Reg | number;
 
-/** A slot of a program that is being built: `to` names the label that its `off` (or, for `gotol` and calls, its `imm`) must reach. */
+/** A slot of a program that is being built: `to` names the label that its `off` (of a call, its `imm`) must reach. */
 export interface Slot extends Instruction {
   readonly to?: string;
 }

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -50,6 +50,7 @@ it.each<[what: string, args: () => string[], status: number, message: RegExp]>([
   ["a missing object", () => ["run", "no.o", "--packets", traffic], 1, /^skep: no\.o: there is no such file\n$/],
   ["a missing capture", () => ["run", flows, "--packets", "no"], 1, /^skep: no: there is no such file\n$/],
   ["a directory", () => ["run", folder, "--packets", traffic], 1, /^skep: .*: it is a directory\n$/],
+  ["no name", () => ["run", "", "--packets", traffic], 1, /^skep: "": there is no such file\n$/],
   ["an object that is none", () => ["run", traffic, "--packets", traffic], 1, /^skep: traffic\.pcap: .*\n$/],
   ["a capture that is none", () => ["run", flows, "--packets", flows], 1, /^skep: flows\.bpf\.o: is no capture: .*\n$/],
   ["an empty capture", () => ["run", flows, "--packets", file("e", "")], 1, /^skep: e: is empty; .*\n$/],
@@ -104,6 +105,26 @@ describe("as a process", () => {
     expect(stdout).not.toContain("\x1b");
     expect(stdout).toMatch(/^watch_flows of flows\.bpf\.o/);
     expect(stdout).toMatch(/pin .* removed\n$/);
+  });
+
+  it.skipIf(!existsSync("/dev/zero"))("an input without an end is not read for ever", () => {
+    const { stderr, status } = spawnSync(process.execPath, [...args, "run", flows, "--packets", "/dev/zero"], {
+      cwd: root,
+      encoding: "utf8",
+    });
+    expect({ stderr, status }).toEqual({
+      stderr: "skep: /dev/zero: it has more than 1073741824 bytes, the most that are read\n",
+      status: 1,
+    });
+  });
+
+  it.skipIf(!existsSync("/dev/full"))("output that cannot be written is an error", () => {
+    const full = openSync("/dev/full", "w");
+    const stdio = ["ignore", full, "pipe"] as const;
+    const { stderr, status } = spawnSync(process.execPath, [...args, "demo"], { cwd: root, stdio: [...stdio] });
+    closeSync(full);
+    expect(String(stderr)).toMatch(/^skep: the output cannot be written: ENOSPC.*\n$/);
+    expect(status).toBe(1);
   });
 
   it("a reader that goes away is no error", async () => {

@@ -56,7 +56,7 @@ export class DemoScreen implements Disposable {
     const flows = Array.from({ length: room }, (_, index) => this.#flows.slice(-room)[index] ?? "");
     const lines = [...above, ...flows, this.#blocked];
     // What does not fit would scroll, and could not be drawn over: the head goes first.
-    const shown = lines.slice(-(rows - 1));
+    const shown = lines.slice(-Math.max(rows - 1, 1));
     const up = this.#drawn === 0 ? "" : `\x1b[${this.#drawn}A`;
     this.#terminal.write(`${up}${shown.map((line) => `\x1b[2K${line}\n`).join("")}\x1b[J`);
     this.#drawn = shown.length;

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
-import { expect, it, type TestContext } from "vitest";
+import { expect, it } from "vitest";
+import { openLinux } from "../../test/open-linux.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { openKernel } from "../open.node.ts";
 import type { Capture } from "../pcap/pcap.ts";
@@ -21,13 +22,6 @@ async function tell(kernel: Kernel): Promise<DemoRecord[]> {
   const records: DemoRecord[] = [];
   for await (const record of demo(kernel, await options())) records.push(record);
   return records;
-}
-
-async function openLinux(context: TestContext): Promise<Kernel> {
-  const kernel = await openKernel({ kind: "linux" }).catch((error: Error) => context.skip(error.message));
-  const { LinuxKernel } = await import("../linux/kernel.ts");
-  if (kernel instanceof LinuxKernel && !kernel.isPermitted()) context.skip("bpf(2) is not permitted: it needs CAP_BPF");
-  return kernel;
 }
 
 const last = <Type extends DemoRecord["type"]>(records: readonly DemoRecord[], type: Type) =>

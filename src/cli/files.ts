@@ -1,6 +1,6 @@
 // What the command reads from disk, and its own refusals.
 
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { basename } from "node:path";
 import { type Capture, LINKTYPE_ETHERNET, readCapture } from "../pcap/pcap.ts";
 
@@ -23,15 +23,29 @@ const reasons: Readonly<Record<string, string>> = {
   ENOTDIR: "a part of its path is no directory",
 };
 
+/** Bytes of the longest input: a device, or a pipe, need not end. */
+const LONGEST_INPUT = 2 ** 30;
+
 /** @throws CliError where it cannot be read */
 export async function readInput(path: string | URL): Promise<Input> {
   const shown = path instanceof URL ? path.pathname : path;
   try {
-    return { name: basename(shown), bytes: await readFile(path) };
+    return { name: basename(shown), bytes: await readAll(path) };
   } catch (error) {
     const { code = "", message } = error as NodeJS.ErrnoException;
-    throw new CliError(`${shown}: ${reasons[code] ?? message}`);
+    throw new CliError(`${shown || '""'}: ${reasons[code] ?? message}`);
   }
+}
+
+async function readAll(path: string | URL): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+    size += chunk.length;
+    if (size > LONGEST_INPUT) throw new CliError(`it has more than ${LONGEST_INPUT} bytes, the most that are read`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 const linkTypeNames: Readonly<Record<number, string>> = {

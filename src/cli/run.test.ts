@@ -1,6 +1,7 @@
 import { describe, expect, it, type TestContext } from "vitest";
+import { openLinux } from "../../test/open-linux.ts";
+import { EmbeddedKernel } from "../embedded/kernel.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { openKernel } from "../open.node.ts";
 import type { Capture } from "../pcap/pcap.ts";
 import { readFrames, readInput } from "./files.ts";
 import { type RunRecord, RunReport, run } from "./run.ts";
@@ -8,12 +9,8 @@ import { type RunRecord, RunReport, run } from "./run.ts";
 const flows = new URL("../../examples/flows/", import.meta.url);
 const examples = new URL("../../examples/", import.meta.url);
 
-async function open(kind: Kernel["kind"], context: TestContext): Promise<Kernel> {
-  const kernel = await openKernel({ kind }).catch((error: Error) => context.skip(error.message));
-  const { LinuxKernel } = await import("../linux/kernel.ts");
-  if (kernel instanceof LinuxKernel && !kernel.isPermitted()) context.skip("bpf(2) is not permitted: it needs CAP_BPF");
-  return kernel;
-}
+const open = async (kind: Kernel["kind"], context: TestContext): Promise<Kernel> =>
+  kind === "linux" ? openLinux(context) : new EmbeddedKernel();
 
 const captureOf = (...lengths: number[]): Capture => ({
   name: "x.pcap",
@@ -72,6 +69,18 @@ describe.each(["embedded", "linux"] as const)("on %s", (kind) => {
       { reason: "shorter than an Ethernet header (14 bytes)", packets: 2 },
       { reason: expect.stringContaining("longer than the kernel takes"), packets: 1 },
     ]);
+  });
+
+  it("so is one that ends before its IP header, where the program type needs that", async (context) => {
+    using kernel = await open(kind, context);
+    const object = await readInput(new URL("legacy-maps/legacy-maps.bpf.o", examples));
+    const capture = captureOf(33, 34);
+    for (const { data } of capture.packets) data.set([0x08, 0x00], 12);
+    const [answers] = only([...run(kernel, { object, capture })], "answers");
+    expect(answers).toMatchObject({
+      packets: 1,
+      skipped: [{ reason: "shorter than its IP header (EINVAL)", packets: 1 }],
+    });
   });
 
   it("a socket filter keeps or drops; a map without BTF is dumped as bytes", async (context) => {

@@ -4,14 +4,12 @@ import pc from "picocolors";
 import { BpfError } from "../client/errors.ts";
 import { type BpfMap, KeyedMap, RingBufferMap } from "../client/map.ts";
 import { BpfObject } from "../client/object.ts";
-import type { BpfProgram } from "../client/program.ts";
+import { type BpfProgram, programTypeName } from "../client/program.ts";
 import type { RingBuffer } from "../client/ring-buffer.ts";
 import { readObject } from "../elf/object.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Capture } from "../pcap/pcap.ts";
 import type { MapSpec, ObjectSpec, ProgramSpec } from "../spec/spec.ts";
-import { namesByNumber } from "../uapi/names.ts";
-import * as programTypes from "../uapi/program-types.ts";
 import { readAnswer, takesPackets } from "./answers.ts";
 import { CliError, type Input } from "./files.ts";
 import { count, grouped, hex, isZero, text } from "./values.ts";
@@ -94,13 +92,9 @@ function withoutPins(spec: ObjectSpec): ObjectSpec {
   return { ...spec, maps: Object.fromEntries(maps) };
 }
 
-const typeNames = namesByNumber(programTypes, "BPF_PROG_TYPE_");
-const typeName = (type: number): string =>
-  (typeNames.get(type) ?? `${type}`).replace("BPF_PROG_TYPE_", "").toLowerCase();
-
 function choosePrograms(spec: ObjectSpec, name: string | undefined): ProgramSpec[] {
   const all = Object.values(spec.programs);
-  const there = all.map((program) => `${program.name} (${typeName(program.type)})`).join(", ") || "none";
+  const there = all.map((program) => `${program.name} (${programTypeName(program.type)})`).join(", ") || "none";
   if (name === undefined) {
     const chosen = all.filter(takesPackets);
     if (chosen.length === 0)
@@ -119,7 +113,7 @@ function choosePrograms(spec: ObjectSpec, name: string | undefined): ProgramSpec
 function* runProgram(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, capture: Capture): Generator<RunRecord> {
   using loaded = BpfObject.load(kernel, spec, { programs: [program.name] });
   const { name, section, type } = program;
-  yield { type: "program", program: name, section, programType: typeName(type), kernel: kernel.kind };
+  yield { type: "program", program: name, section, programType: programTypeName(type), kernel: kernel.kind };
 
   using readers = new Readers(loaded.maps);
   const answers = new Map<number, number>();
@@ -154,10 +148,21 @@ function answer(program: BpfProgram, data: Uint8Array): number | string {
   try {
     return program.testRun({ data }).returnValue;
   } catch (error) {
-    if (!(error instanceof BpfError) || data.length <= ETHERNET_FRAME) throw error;
-    return `longer than the kernel takes for a program of this type (${error.code})`;
+    if (!(error instanceof BpfError)) throw error;
+    if (data.length > ETHERNET_FRAME) return `longer than the kernel takes for a program of this type (${error.code})`;
+    if (data.length < shortestFrame(data)) return `shorter than its IP header (${error.code})`;
+    throw error;
   }
 }
+
+/** Bytes that the kernel wants of a frame where its program reads what is behind the Ethernet header. */
+function shortestFrame(data: Uint8Array): number {
+  const etherType = new DataView(data.buffer, data.byteOffset).getUint16(12);
+  return ETHERNET_HEADER + (IP_HEADERS[etherType] ?? 0);
+}
+
+/** Bytes of the shortest header, by Ethernet type. */
+const IP_HEADERS: Readonly<Record<number, number>> = { 2048: 20, 34525: 40 };
 
 function increment<Key>(counts: Map<Key, number>, key: Key): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);

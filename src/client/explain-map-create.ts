@@ -1,7 +1,7 @@
 // Why the kernel refused to create a map: its answer is one number for many mistakes, so the attributes are looked at again.
 // Linux: kernel/bpf/syscall.c (map_create), arraymap.c, hashtab.c, ringbuf.c
 
-import type { Attr } from "../uapi/attr.ts";
+import { type Attr, BPF_OBJ_NAME_LEN } from "../uapi/attr.ts";
 import type { BPF_MAP_CREATE } from "../uapi/commands.ts";
 import { E2BIG, EINVAL, ENOMEM } from "../uapi/errno.ts";
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/flags.ts";
@@ -29,7 +29,9 @@ export function explainMapCreate(
     return `keys of ${key_size} and values of ${value_size} bytes are larger than the kernel can hold`;
   if (errno !== EINVAL) return undefined;
   if (!/^[\w.]*$/.test(map_name)) return `a map's name has letters, digits, "_" and "."; got "${map_name}"`;
-  if (map_name.length > 15) return `a map's name has at most 15 characters; got ${map_name.length}`;
+  if (map_name.length >= BPF_OBJ_NAME_LEN) {
+    return `a map's name has at most ${BPF_OBJ_NAME_LEN - 1} characters; got ${map_name.length}`;
+  }
   if (map_type === types.BPF_MAP_TYPE_RINGBUF) {
     return `a ring buffer's max_entries is a power of two and a multiple of the page size (${pageSize}); got ${max_entries}`;
   }

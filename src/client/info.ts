@@ -1,14 +1,35 @@
 // What a kernel says of its objects. BPF_OBJ_GET_INFO_BY_FD, Linux 4.13.
 
 import type { Kernel } from "../kernel/kernel.ts";
-import { BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
+import { BPF_MAP_GET_NEXT_KEY, BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
+import { EFAULT, EINVAL, ENOENT, ENOTSUPP, EOPNOTSUPP } from "../uapi/errno.ts";
 import { type MapInfo, mapInfo, type ProgInfo, progInfo } from "../uapi/info.ts";
 import { decode, type Struct, sizeOf, type ValuesOf } from "../uapi/struct.ts";
-import { check } from "./errors.ts";
+import { BpfError, check, syscallName } from "./errors.ts";
 
-export const readMapInfo = (kernel: Kernel, fd: number): MapInfo => readInfo(kernel, fd, mapInfo);
+/** @throws BpfError `EINVAL` where `fd` is no map's */
+export function readMapInfo(kernel: Kernel, fd: number): MapInfo {
+  if (askAsMap(kernel, fd) === -EINVAL) throw wrongKind(fd, "it is no map's file descriptor");
+  return readInfo(kernel, fd, mapInfo);
+}
 
-export const readProgInfo = (kernel: Kernel, fd: number): ProgInfo => readInfo(kernel, fd, progInfo);
+/** @throws BpfError `EINVAL` where `fd` is a map's */
+export function readProgInfo(kernel: Kernel, fd: number): ProgInfo {
+  const answer = askAsMap(kernel, fd);
+  if (answer >= 0 || answersOfMaps.includes(-answer))
+    throw wrongKind(fd, "it is a map's file descriptor, no program's");
+  return readInfo(kernel, fd, progInfo);
+}
+
+/** Info does not say what it is of, but a map command does: it is EINVAL on everything else. */
+const askAsMap = (kernel: Kernel, fd: number): number =>
+  kernel.bpf(BPF_MAP_GET_NEXT_KEY, { map_fd: fd, key: null, next_key: new Uint8Array(0) });
+
+/** An empty map; no room for its key; a type without keys. */
+const answersOfMaps: readonly number[] = [ENOENT, EFAULT, EOPNOTSUPP, ENOTSUPP];
+
+const wrongKind = (fd: number, hint: string): BpfError =>
+  new BpfError(EINVAL, { syscall: syscallName(BPF_OBJ_GET_INFO_BY_FD), subject: `fd ${fd}`, hint });
 
 function readInfo<S extends Struct>(kernel: Kernel, fd: number, struct: S): ValuesOf<S> {
   // The kernel's structs are padded to 8 bytes; an older kernel fills less, and leaves the rest zero.

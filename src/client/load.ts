@@ -8,6 +8,7 @@ import type { Codec } from "../codec/codec.ts";
 import { u32 } from "../codec/scalars.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { MapSpec, ObjectSpec, ProgramSpec } from "../spec/spec.ts";
+import { BPF_OBJ_NAME_LEN } from "../uapi/attr.ts";
 import * as commands from "../uapi/commands.ts";
 import { EINVAL, ENOENT } from "../uapi/errno.ts";
 import { BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE } from "../uapi/insn.ts";
@@ -24,12 +25,13 @@ interface Loaded {
 
 const DEFAULT_PIN_ROOT = "/sys/fs/bpf";
 /** The longest name the kernel keeps. */
-const NAME_LENGTH = 15;
+const NAME_LENGTH = BPF_OBJ_NAME_LEN - 1;
 
 /** Makes all maps and the chosen programs of a spec; closes and unpins what it made where something fails. */
 export function load(kernel: Kernel, spec: ObjectSpec, options: LoadOptions): Loaded {
   const chosen = choosePrograms(spec, options.programs);
-  const loaded: Loaded = { maps: {}, programs: {} };
+  // Without a prototype: C may call a map __proto__.
+  const loaded: Loaded = { maps: Object.create(null), programs: Object.create(null) };
   const pinned: string[] = [];
   const btfFd = loadBtf(kernel, spec);
   try {
@@ -53,7 +55,7 @@ export function load(kernel: Kernel, spec: ObjectSpec, options: LoadOptions): Lo
 function choosePrograms(spec: ObjectSpec, names: readonly string[] | undefined): readonly ProgramSpec[] {
   if (names === undefined) return Object.values(spec.programs).filter((program) => program.autoload);
   return names.map((name) => {
-    const program = spec.programs[name];
+    const program = Object.hasOwn(spec.programs, name) ? spec.programs[name] : undefined;
     if (program === undefined) {
       const there = Object.keys(spec.programs).join(", ") || "none";
       throw new UnsupportedError(`${spec.name}: no program "${name}"; its programs: ${there}`);

@@ -1,7 +1,7 @@
 // Maps: created, opened by path, or adopted by file descriptor. The class of a map has the methods that its type has.
 // Linux: man 2 bpf, Documentation/bpf/maps.rst
 
-import type { Codec } from "../codec/codec.ts";
+import { bytesAt, type Codec, CodecError, encodeAt, shown } from "../codec/codec.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import * as commands from "../uapi/commands.ts";
 import { E2BIG, EBADF, EINVAL, ENOENT, EPERM } from "../uapi/errno.ts";
@@ -9,9 +9,11 @@ import { BPF_ANY } from "../uapi/flags.ts";
 import type { MapInfo } from "../uapi/info.ts";
 import * as mapTypes from "../uapi/map-types.ts";
 import { type NameOf, namesByNumber, numbersByName } from "../uapi/names.ts";
+import { checkNumbers, checkText } from "./arguments.ts";
 import { BpfError, check, IterationError, syscallName, UnsupportedError } from "./errors.ts";
 import { explainMapCreate } from "./explain-map-create.ts";
 import { readMapInfo } from "./info.ts";
+import { openPin, pin } from "./pins.ts";
 import { RingBuffer, type RingBufferOptions } from "./ring-buffer.ts";
 
 type MapTypeName = NameOf<typeof mapTypes, "BPF_MAP_TYPE_">;
@@ -31,6 +33,7 @@ interface CommonOptions {
   readonly maxEntries: number;
   /** BPF_F_… of map creation. */
   readonly flags?: number;
+  /** Memory node; the kernel looks at it only with BPF_F_NUMA_NODE in `flags`. */
   readonly numaNode?: number;
 }
 
@@ -82,15 +85,19 @@ export abstract class BpfMap implements Disposable {
   static create(kernel: Kernel, options: AnyOptions): BpfMap {
     const type = numberOfType.get(options.type);
     if (type === undefined || !isSupported(type)) throw unsupportedType(options.type, options.name);
+    const { name = "", maxEntries, flags, numaNode } = options;
+    const purpose = { command: commands.BPF_MAP_CREATE, subject: options.name };
+    checkText(name, "a map's name", purpose);
+    checkNumbers({ maxEntries, flags, numaNode }, purpose);
     const ring = options.type === "ringbuf";
     const attr = {
       map_type: type,
-      map_name: options.name ?? "",
+      map_name: name,
       key_size: ring ? 0 : options.key.size,
       value_size: ring ? 0 : options.value.size,
-      max_entries: ring ? roundUpRing(options.maxEntries, kernel.system.pageSize) : options.maxEntries,
-      map_flags: options.flags ?? 0,
-      numa_node: options.numaNode ?? 0,
+      max_entries: ring ? roundUpRing(maxEntries, kernel.system.pageSize) : maxEntries,
+      map_flags: flags ?? 0,
+      numa_node: numaNode ?? 0,
       ...(ring || options.btf === undefined
         ? {}
         : {
@@ -125,9 +132,7 @@ export abstract class BpfMap implements Disposable {
     options: Opening<RingBufferMapOptions<T>>,
   ): RingBufferMap<T>;
   static open(kernel: Kernel, path: string, options: AnyOpening): BpfMap {
-    const fd = kernel.bpf(commands.BPF_OBJ_GET, { pathname: cString(path) });
-    check(fd, commands.BPF_OBJ_GET, { subject: path });
-    return wrap(kernel, fd, options);
+    return wrap(kernel, openPin(kernel, path), options);
   }
 
   /**
@@ -143,6 +148,7 @@ export abstract class BpfMap implements Disposable {
   ): KeyedMap<K, V>;
   static adopt<T = Uint8Array>(kernel: Kernel, fd: number, options: Opening<RingBufferMapOptions<T>>): RingBufferMap<T>;
   static adopt(kernel: Kernel, fd: number, options: AnyOpening): BpfMap {
+    checkNumbers({ fd }, { command: commands.BPF_OBJ_GET_INFO_BY_FD });
     return make(kernel, fd, options);
   }
 
@@ -175,17 +181,10 @@ export abstract class BpfMap implements Disposable {
   /**
    * Pins the map at a path in a BPF file system, where it outlives this process. BPF_OBJ_PIN, Linux 4.4.
    *
-   * @throws BpfError `EEXIST` where something is pinned there, `EINVAL` outside a BPF file system, `ENOENT` without its directory
+   * @throws BpfError `EEXIST` where something is pinned there, `EPERM` outside a BPF file system, `ENOENT` without its directory
    */
   pin(path: string): void {
-    const result = this.kernel.bpf(commands.BPF_OBJ_PIN, { pathname: cString(path), bpf_fd: this.fd });
-    const outside = result === -EINVAL && !this.kernel.bpffs.contains(path);
-    check(result, commands.BPF_OBJ_PIN, {
-      subject: path,
-      ...(outside
-        ? { hint: "a pin's path lies in a BPF file system; mount one with mount -t bpf bpf /sys/fs/bpf" }
-        : {}),
-    });
+    pin(this.kernel, this.fd, path);
   }
 
   /** Closes the file descriptor. The map lives on while something else holds it: a pin, a program, another descriptor. */
@@ -250,6 +249,7 @@ export class KeyedMap<K, V> extends BpfMap implements Iterable<[K, V]> {
     this.#encodeKey(key);
     this.#value.encode(value, this.#valueView, 0);
     this.#update.map_fd = this.fd;
+    if (flags !== BPF_ANY) checkNumbers({ flags }, { command: commands.BPF_MAP_UPDATE_ELEM, subject: this.name });
     this.#update.flags = flags;
     this.#check(this.kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, this.#update), commands.BPF_MAP_UPDATE_ELEM);
     return this;
@@ -462,13 +462,12 @@ function perCpuCodec<V>(value: Codec<V>, cpus: number): Codec<V[]> {
     size: stride * cpus,
     align: 8,
     encode(values, view, offset) {
+      if (!Array.isArray(values)) throw new CodecError(`a per-CPU value is an array; got ${shown(values)}`);
       if (values.length !== cpus) {
-        throw new RangeError(`a per-CPU value has one element a possible CPU: ${cpus}; got ${values.length}`);
+        throw new CodecError(`a per-CPU value has one element a possible CPU: ${cpus}; got ${values.length}`);
       }
-      new Uint8Array(view.buffer, view.byteOffset + offset, stride * cpus).fill(0);
-      values.forEach((one, cpu) => {
-        value.encode(one, view, offset + cpu * stride);
-      });
+      bytesAt(view, offset, stride * cpus).fill(0);
+      for (let cpu = 0; cpu < cpus; cpu++) encodeAt(cpu, value, values[cpu] as V, view, offset + cpu * stride);
     },
     decode: (view, offset) => Array.from({ length: cpus }, (_, cpu) => value.decode(view, offset + cpu * stride)),
   };
@@ -481,6 +480,3 @@ function roundUpRing(bytes: number, pageSize: number): number {
   while (size < bytes) size *= 2;
   return size;
 }
-
-/** A path as C takes it. */
-export const cString = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);

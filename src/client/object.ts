@@ -16,7 +16,7 @@ export interface LoadOptions {
   readonly name?: string;
   /** The programs to load; those whose section does not begin with "?" where absent. */
   readonly programs?: readonly string[];
-  /** Directory of maps that are declared with LIBBPF_PIN_BY_NAME. */
+  /** Directory of maps that are declared with LIBBPF_PIN_BY_NAME; /sys/fs/bpf where absent. */
   readonly pinRoot?: string;
 }
 

@@ -3,15 +3,17 @@
 
 import { encodeInstructions, type Instruction } from "../asm/instruction.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import type { Attr } from "../uapi/attr.ts";
+import { type Attr, BPF_OBJ_NAME_LEN } from "../uapi/attr.ts";
 import * as commands from "../uapi/commands.ts";
-import { EBADF, ENOSPC } from "../uapi/errno.ts";
-import type { ProgInfo } from "../uapi/info.ts";
+import { EBADF, EINVAL, ENOSPC } from "../uapi/errno.ts";
+import { funcInfo, lineInfo, type ProgInfo } from "../uapi/info.ts";
 import { type NameOf, namesByNumber, numbersByName } from "../uapi/names.ts";
 import * as programTypes from "../uapi/program-types.ts";
-import { BpfError, check, failed, syscallName, VerifierError } from "./errors.ts";
+import { cString, sizeOf } from "../uapi/struct.ts";
+import { checkNumbers, checkText } from "./arguments.ts";
+import { BpfError, check, failed, syscallName, UnsupportedError, VerifierError } from "./errors.ts";
 import { readProgInfo } from "./info.ts";
-import { cString } from "./map.ts";
+import { openPin, pin } from "./pins.ts";
 
 /** `"xdp"`, `"socket_filter"`, … */
 export type ProgramTypeName = NameOf<typeof programTypes, "BPF_PROG_TYPE_">;
@@ -65,8 +67,8 @@ export interface TestRunResult {
   readonly duration: number;
 }
 
-const FUNC_INFO_SIZE = 8;
-const LINE_INFO_SIZE = 16;
+const FUNC_INFO_SIZE = sizeOf(funcInfo);
+const LINE_INFO_SIZE = sizeOf(lineInfo);
 const FIRST_LOG_SIZE = 64 * 1024;
 const LARGEST_LOG_SIZE = 64 * 1024 * 1024;
 /** A program may make its packet longer, at both ends, by less than this. */
@@ -89,7 +91,7 @@ export class BpfProgram implements Disposable {
    * Loads a program. BPF_PROG_LOAD, Linux 3.18. The verifier's log is asked for only when it refuses.
    *
    * @throws VerifierError where the verifier refuses the program; BpfError `EPERM` without the capabilities its type needs,
-   *   `EINVAL` where an attribute is wrong, `E2BIG` where the program is too long
+   *   `EINVAL` where an attribute is wrong, `E2BIG` where the program is too long; UnsupportedError where there is no such type
    * @example
    * using program = BpfProgram.load(kernel, { type: "xdp", instructions: program(mov(r0, XDP_PASS), exit()) });
    */
@@ -102,6 +104,7 @@ export class BpfProgram implements Disposable {
 
   /** Takes over a program's file descriptor that somebody else opened: it is closed with this object. */
   static adopt(kernel: Kernel, fd: number): BpfProgram {
+    checkNumbers({ fd }, { command: commands.BPF_OBJ_GET_INFO_BY_FD });
     return new BpfProgram(kernel, fd, readProgInfo(kernel, fd).name);
   }
 
@@ -111,8 +114,7 @@ export class BpfProgram implements Disposable {
    * @throws BpfError `ENOENT` where nothing is pinned there
    */
   static open(kernel: Kernel, path: string): BpfProgram {
-    const fd = kernel.bpf(commands.BPF_OBJ_GET, { pathname: cString(path) });
-    check(fd, commands.BPF_OBJ_GET, { subject: path });
+    const fd = openPin(kernel, path);
     try {
       return BpfProgram.adopt(kernel, fd);
     } catch (error) {
@@ -129,8 +131,7 @@ export class BpfProgram implements Disposable {
 
   /** The type's name: `"xdp"`. */
   get type(): string {
-    const { type } = this.info;
-    return nameOfType.get(type)?.slice("BPF_PROG_TYPE_".length).toLowerCase() ?? String(type);
+    return programTypeName(this.info.type);
   }
 
   /**
@@ -152,6 +153,7 @@ export class BpfProgram implements Disposable {
    *   `ENOTSUPP` (524) for a type that has no test runs
    */
   testRun({ data, context, repeat = 1, cpu = 0, flags = 0 }: TestRunOptions = {}): TestRunResult {
+    checkNumbers({ repeat, cpu, flags }, { command: commands.BPF_PROG_TEST_RUN, subject: this.name });
     const dataOut = new Uint8Array(data === undefined ? 0 : data.length + ROOM_TO_GROW);
     const contextOut = new Uint8Array(context?.length ?? 0);
     const attr: Attr<typeof commands.BPF_PROG_TEST_RUN> = { prog_fd: this.fd, repeat, cpu, flags };
@@ -178,8 +180,7 @@ export class BpfProgram implements Disposable {
 
   /** Pins the program at a path in a BPF file system. BPF_OBJ_PIN, Linux 4.4. `EEXIST` where something is pinned there. */
   pin(path: string): void {
-    const result = this.kernel.bpf(commands.BPF_OBJ_PIN, { pathname: cString(path), bpf_fd: this.fd });
-    check(result, commands.BPF_OBJ_PIN, { subject: path });
+    pin(this.kernel, this.fd, path);
   }
 
   /** Closes the file descriptor. The program lives on while something else holds it. */
@@ -195,19 +196,30 @@ export class BpfProgram implements Disposable {
   }
 }
 
+/** The name of a BPF_PROG_TYPE_…: `"xdp"`. */
+export const programTypeName = (type: number): string =>
+  nameOfType.get(type)?.slice("BPF_PROG_TYPE_".length).toLowerCase() ?? `type ${type}`;
+
 type LoadAttr = Attr<typeof commands.BPF_PROG_LOAD>;
 
 function loadAttr(options: ProgramOptions): LoadAttr {
+  const { name = "", license = "", expectedAttachType, flags, kernelVersion } = options;
   const { functions, lines } = options.btf ?? {};
+  const type = typeof options.type === "number" ? options.type : numberOfType.get(options.type);
+  if (type === undefined) throw new UnsupportedError(`program "${name}": ${options.type} is no type of programs`);
+  const purpose = { command: commands.BPF_PROG_LOAD, subject: options.name };
+  checkText(name, "a program's name", purpose);
+  checkText(license, "a license", purpose);
+  checkNumbers({ type, expectedAttachType, flags, kernelVersion }, purpose);
   return {
-    prog_type: typeof options.type === "number" ? options.type : numberOfType.get(options.type)!,
-    prog_name: (options.name ?? "").slice(0, 15),
+    prog_type: type,
+    prog_name: name.slice(0, BPF_OBJ_NAME_LEN - 1),
     insns: encodeInstructions(options.instructions),
     insn_cnt: options.instructions.length,
-    license: cString(options.license ?? ""),
-    expected_attach_type: options.expectedAttachType ?? 0,
-    prog_flags: options.flags ?? 0,
-    kern_version: options.kernelVersion ?? 0,
+    license: cString(license),
+    expected_attach_type: expectedAttachType ?? 0,
+    prog_flags: flags ?? 0,
+    kern_version: kernelVersion ?? 0,
     ...(options.btf === undefined ? {} : { prog_btf_fd: options.btf.fd }),
     ...(functions === undefined || functions.length === 0
       ? {}
@@ -235,5 +247,9 @@ function explainLoad(kernel: Kernel, options: ProgramOptions, attr: LoadAttr, er
     const failure = { syscall: syscallName(commands.BPF_PROG_LOAD), ...subject };
     return new VerifierError(-result, failure, log, kernel.diagnosis?.());
   }
-  return failed(errno, commands.BPF_PROG_LOAD, subject);
+  const isNameRefused = errno === EINVAL && !/^[\w.]*$/.test(attr.prog_name ?? "");
+  return failed(errno, commands.BPF_PROG_LOAD, {
+    ...subject,
+    ...(isNameRefused ? { hint: `a program's name has letters, digits, "_" and "."; got "${attr.prog_name}"` } : {}),
+  });
 }

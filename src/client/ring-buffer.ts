@@ -191,7 +191,9 @@ export class RingBuffer<T = Uint8Array> implements AsyncIterable<T>, Disposable 
       return await new Promise<Wake>((resolve) => {
         wake = resolve;
         this.#waiting.add(resolve);
-        if (deadline !== undefined) timer = setTimeout(resolve, Math.max(0, deadline - performance.now()), "end");
+        if (deadline === undefined) return;
+        const left = deadline - performance.now();
+        timer = setTimeout(resolve, Math.min(Math.max(0, left), LONGEST_TIMER), left > LONGEST_TIMER ? "data" : "end");
       });
     } finally {
       clearTimeout(timer);
@@ -221,5 +223,8 @@ export class RingBuffer<T = Uint8Array> implements AsyncIterable<T>, Disposable 
 
 /** Why a waiting read goes on: there may be data, or it shall end. */
 type Wake = "data" | "end";
+
+/** Milliseconds of the longest timer that there is. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 const roundUp8 = (bytes: number): number => Math.ceil(bytes / 8) * 8;

@@ -2,6 +2,7 @@
 // Linux: btf_parse in kernel/bpf/btf.c
 
 import { type Btf, BtfError, type BtfType, parseBtf } from "../btf/btf.ts";
+import { headerSize, magic, version } from "../btf/kinds.ts";
 import type { BPF_BTF_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL, ENOTSUPP, EPERM } from "../uapi/errno.ts";
 import { checkLogRequest, writeLog } from "./log.ts";
@@ -77,22 +78,19 @@ function checkedTypes(bytes: Uint8Array): Btf | Refusal {
   }
 }
 
-const HEADER_SIZE = 24;
-const MAGIC = 0xeb9f;
-
 /** The kernel is stricter than readers need to be: sections that it knows, side by side, and the strings at the end. */
 function checkHeader(bytes: Uint8Array): Refusal | undefined {
-  if (bytes.length < HEADER_SIZE) return { errno: EINVAL, reason: "btf_header not found" };
+  if (bytes.length < headerSize) return { errno: EINVAL, reason: "btf_header not found" };
   const view = new DataView(bytes.buffer);
   const [length, typeOffset, typeLength, stringOffset, stringLength] = [4, 8, 12, 16, 20].map((at) =>
     view.getUint32(at, true),
   ) as [number, number, number, number, number];
-  const foreign = length > HEADER_SIZE && bytes.subarray(HEADER_SIZE, length).some((byte) => byte !== 0);
+  const foreign = length > headerSize && bytes.subarray(headerSize, length).some((byte) => byte !== 0);
   const rules: readonly (readonly [isBroken: boolean, reason: string, errno?: number])[] = [
-    [length < HEADER_SIZE || length > bytes.length, "btf_header not found"],
+    [length < headerSize || length > bytes.length, "btf_header not found"],
     [foreign, "Unsupported btf_header", E2BIG],
-    [view.getUint16(0, true) !== MAGIC, "Invalid magic"],
-    [view.getUint8(2) !== 1, "Unsupported version", ENOTSUPP],
+    [view.getUint16(0, true) !== magic, "Invalid magic"],
+    [view.getUint8(2) !== version, "Unsupported version", ENOTSUPP],
     [view.getUint8(3) !== 0, "Unsupported flags", ENOTSUPP],
     [length === bytes.length, "No data"],
     [typeOffset > bytes.length - length || stringOffset > bytes.length - length, "Invalid section offset"],

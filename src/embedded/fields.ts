@@ -1,6 +1,6 @@
 // The fields of a struct's table that a kernel must treat on their own: pointers, and what it writes.
 
-import type { Field, Struct } from "../uapi/struct.ts";
+import { type Field, isField, isOutput, type Struct } from "../uapi/struct.ts";
 
 type Kind = "pointer" | "output";
 
@@ -19,9 +19,6 @@ function select(struct: Struct, kind: Kind): NamedField[] {
   return Object.entries(struct).filter((entry): entry is [string, Field] => {
     const [, field] = entry;
     if (!isField(field)) return false;
-    const isPointer = field[1] === "pointer";
-    return kind === "pointer" ? isPointer : !isPointer && field[2] !== undefined && field[2] !== "in";
+    return kind === "pointer" ? field[1] === "pointer" : isOutput(field);
   });
 }
-
-const isField = (field: Field | Struct): field is Field => Array.isArray(field);

@@ -1,6 +1,7 @@
 // BPF_OBJ_GET_INFO_BY_FD: what the kernel tells of a map, a program or BTF.
 // Linux: bpf_obj_get_info_by_fd in kernel/bpf/syscall.c
 
+import { PAGE_BYTES } from "../../machine/layout.ts";
 import { encodeInstructions, INSTRUCTION_SIZE } from "../asm/instruction.ts";
 import type { BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
 import { E2BIG, EBADFD, EFAULT, EINVAL } from "../uapi/errno.ts";
@@ -17,8 +18,6 @@ import { capable, type KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
 
 type Attr = CommandAttr<typeof BPF_OBJ_GET_INFO_BY_FD>;
-
-const PAGE = 4096;
 
 export function getInfo(state: KernelState, attr: Attr): number {
   const object = state.files.get(attr.bpf_fd)?.object;
@@ -41,7 +40,7 @@ function exchange<S extends Struct>(
   describe: (asked: ValuesOf<S>) => Partial<ValuesOf<S>> | number,
 ): number {
   const size = Math.ceil(sizeOf(struct) / 8) * 8;
-  if (attr.info_len > PAGE) return -E2BIG;
+  if (attr.info_len > PAGE_BYTES) return -E2BIG;
   const memory: Memory | null = attr.info instanceof Uint8Array ? { bytes: attr.info } : attr.info;
   const length = Math.min(attr.info_len, size);
   const bytes = bytesAt(memory);

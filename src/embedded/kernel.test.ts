@@ -1,9 +1,28 @@
-import { expect, test } from "vitest";
-import { add, call, exit, type Item, loadMapFd, mov, program, r0, r1, r2, r3, r4, r10, store } from "../asm/builder.ts";
+import { expect, test, vi } from "vitest";
+import {
+  add,
+  call,
+  exit,
+  type Item,
+  jump,
+  label,
+  loadMapFd,
+  loadMapValue,
+  mov,
+  program,
+  r0,
+  r1,
+  r2,
+  r3,
+  r4,
+  r5,
+  r10,
+  store,
+} from "../asm/builder.ts";
 import { encodeInstructions } from "../asm/instruction.ts";
 import type { Mapping } from "../kernel/kernel.ts";
 import * as commands from "../uapi/commands.ts";
-import { BPF_F_MMAPABLE } from "../uapi/flags.ts";
+import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/flags.ts";
 import * as helpers from "../uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../uapi/map-types.ts";
 import { BPF_PROG_TYPE_XDP } from "../uapi/program-types.ts";
@@ -120,6 +139,70 @@ test("what a program prints is heard", () => {
   );
   expect(run(kernel, fd)).toBe(4);
   expect(heard).toEqual([" 42\n"]);
+});
+
+/** A kernel, and a program that prints an array's value of `size` bytes as a format. */
+function printer(format: string, size: number, trace: (text: string) => void): [EmbeddedKernel, number] {
+  const kernel = new EmbeddedKernel({ trace });
+  const map_fd = createArray(kernel, size);
+  const value = new Uint8Array(size);
+  value.set(new TextEncoder().encode(format));
+  kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key: new Uint8Array(4), value });
+  const numbers = [mov(r3, 1), mov(r4, 2), mov(r5, 3)];
+  const start = [loadMapValue(r1, map_fd, 0), mov(r2, size), ...numbers];
+  return [kernel, load(kernel, ...start, call(helpers.BPF_FUNC_trace_printk), exit())];
+}
+
+test.each([
+  ["a format of a megabyte", "x".repeat(1_000_000), 1_000_000],
+  ["a field of 999999999 characters", "%999999999d", 8_388_607],
+])("%s is counted, and printed up to 1023 characters", (_, format, length) => {
+  const heard: string[] = [];
+  const [kernel, fd] = printer(format, 1 << 20, (text) => heard.push(text));
+  expect(run(kernel, fd)).toBe(length);
+  expect(heard[0]).toHaveLength(1023);
+});
+
+test("what a listener throws does not reach the program that prints", () => {
+  const queue = vi.spyOn(globalThis, "queueMicrotask").mockImplementation(() => {});
+  const [kernel, fd] = printer("text", 8, () => {
+    throw new Error("a listener's own");
+  });
+  expect(run(kernel, fd)).toBe(4);
+  expect(queue.mock.calls[0]?.[0]).toThrow("a listener's own");
+  queue.mockRestore();
+});
+
+test("helpers see elements for which memory grew while the program ran", () => {
+  using kernel = new EmbeddedKernel();
+  const value_size = 60_000;
+  const hash = { map_type: BPF_MAP_TYPE_HASH, key_size: 4, value_size, max_entries: 8, map_flags: BPF_F_NO_PREALLOC };
+  const map_fd = kernel.bpf(commands.BPF_MAP_CREATE, hash);
+  const source = createArray(kernel, value_size);
+  const atKey = (key: number) => [store("w", r10, -4, key), mov(r2, r10), add(r2, -4), loadMapFd(r1, map_fd)];
+  const insert = (key: number): Item[] => [
+    ...atKey(key).flat(),
+    loadMapValue(r3, source, 0),
+    mov(r4, 0),
+    call(helpers.BPF_FUNC_map_update_elem),
+  ];
+  const fd = load(
+    kernel,
+    ...[1, 2, 3, 4].flatMap(insert),
+    ...atKey(4).flat(),
+    call(helpers.BPF_FUNC_map_lookup_elem),
+    jump("jeq", r0, 0, "end"),
+    store("w", r0, 0, 5),
+    mov(r1, r0),
+    mov(r2, 0),
+    mov(r3, r0),
+    mov(r4, 7),
+    mov(r5, 0),
+    call(helpers.BPF_FUNC_csum_diff),
+    label("end"),
+    exit(),
+  );
+  expect(run(kernel, fd)).toBe(5);
 });
 
 test("a disposed watch is not called, and lets the map go", async () => {

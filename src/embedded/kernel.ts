@@ -1,7 +1,8 @@
 // The embedded kernel: Linux 6.18's bpf(2) in TypeScript and WebAssembly, for Node and browsers.
 
+import { PAGE_BYTES } from "../../machine/layout.ts";
 import type { Diagnosis } from "../diagnosis/diagnosis.ts";
-import type { Kernel, Mapping, MmapOptions, System } from "../kernel/kernel.ts";
+import type { Bpffs, Kernel, Mapping, MmapOptions, System } from "../kernel/kernel.ts";
 import type { Attr, BpfCommand } from "../uapi/attr.ts";
 import type { Pointer } from "../uapi/struct.ts";
 import { BpffsTree } from "./bpffs.ts";
@@ -25,7 +26,7 @@ export interface EmbeddedKernelOptions {
   readonly clock?: Clock;
   /** Of random numbers and hash functions: with the same seed and clock, everything happens again in the same way. Default: 0. */
   readonly seed?: number;
-  /** Hears what programs print with bpf_trace_printk, when they print it. */
+  /** Hears what programs print with bpf_trace_printk, when they print it. What it throws is thrown in a microtask of its own. */
   readonly trace?: (text: string) => void;
 }
 
@@ -41,8 +42,9 @@ const ALL_CAPABILITIES: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN", "CA
  */
 export class EmbeddedKernel implements Kernel {
   readonly kind = "embedded";
-  readonly bpffs: BpffsTree;
+  readonly bpffs: Bpffs;
   readonly system: System;
+  readonly #bpffs = new BpffsTree();
   readonly #state: KernelState;
   readonly #watches = new Watches();
 
@@ -51,7 +53,7 @@ export class EmbeddedKernel implements Kernel {
     const { capabilities = ALL_CAPABILITIES, memoryLimit = DEFAULT_MEMORY_LIMIT, cpus = 2, seed = 0 } = options;
     if (!(Number.isInteger(cpus) && cpus >= 1 && cpus <= 64)) throw new RangeError(`cpus: ${cpus} is not in 1 … 64`);
     const clock = options.clock ?? hostClock();
-    const trace = options.trace ?? (() => {});
+    const trace = apart(options.trace ?? (() => {}));
     const machine = createMachine({
       cpus,
       memoryLimit,
@@ -60,7 +62,7 @@ export class EmbeddedKernel implements Kernel {
       wake: (map) => this.#watches.wake(map),
     });
     const memory = new MachineMemory(machine);
-    this.bpffs = new BpffsTree();
+    this.bpffs = this.#bpffs;
     this.#state = {
       machine,
       memory,
@@ -72,12 +74,12 @@ export class EmbeddedKernel implements Kernel {
       maps: new Ids(),
       programs: new Ids(),
       btfs: new Ids(),
-      bpffs: this.bpffs,
+      bpffs: this.#bpffs,
       diagnosis: undefined,
     };
     this.system = {
       possibleCpus: Array.from({ length: cpus }, (_, cpu) => cpu),
-      pageSize: 4096,
+      pageSize: PAGE_BYTES,
       kernelVersion: { major: 6, minor: 18, patch: 0, release: "6.18.0-skep" },
       btf: () => undefined,
     };
@@ -90,7 +92,7 @@ export class EmbeddedKernel implements Kernel {
 
   /** How many objects are pinned. */
   get pins(): number {
-    return this.bpffs.pins;
+    return this.#bpffs.pins;
   }
 
   /** Bytes that maps, programs and running tests take. */
@@ -123,10 +125,23 @@ export class EmbeddedKernel implements Kernel {
   }
 
   [Symbol.dispose](): void {
-    this.bpffs.clear();
+    this.#bpffs.clear();
     this.#state.files.clear();
   }
 }
+
+/** A listener whose errors do not reach the program that runs. */
+const apart =
+  (listener: (text: string) => void) =>
+  (text: string): void => {
+    try {
+      listener(text);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  };
 
 /** The host's time; what it counts from is the start of the process or the page. */
 function hostClock(): Clock {

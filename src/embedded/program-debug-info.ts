@@ -5,7 +5,9 @@ import { type Instruction, LD_IMM64 } from "../asm/instruction.ts";
 import { BtfError } from "../btf/btf.ts";
 import type { BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL } from "../uapi/errno.ts";
+import { funcInfo, lineInfo } from "../uapi/info.ts";
 import { BPF_CALL, BPF_JMP, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC } from "../uapi/insn.ts";
+import { sizeOf } from "../uapi/struct.ts";
 import type { EmbeddedBtf } from "./btf.ts";
 import { type UserPointer, userBytes } from "./memory.ts";
 import { findBtf } from "./objects.ts";
@@ -28,8 +30,8 @@ export interface DebugInfoRefusal {
 }
 
 /** Bytes of struct bpf_func_info and struct bpf_line_info. */
-export const FUNC_INFO_SIZE = 8;
-export const LINE_INFO_SIZE = 16;
+export const FUNC_INFO_SIZE = sizeOf(funcInfo);
+export const LINE_INFO_SIZE = sizeOf(lineInfo);
 const MAX_RECORD_SIZE = 252;
 
 export function readDebugInfo(

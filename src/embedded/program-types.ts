@@ -1,4 +1,4 @@
-// The program types that can be loaded: which capabilities that takes, which attach types they expect, and how they are test-run.
+// The program types that can be loaded: which capabilities that takes, and which attach types they expect.
 // Linux: is_net_admin_prog_type and bpf_prog_load_check_attach in kernel/bpf/syscall.c
 
 import { BPF_CGROUP_INET_EGRESS, BPF_CGROUP_INET_INGRESS } from "../uapi/attach-types.ts";

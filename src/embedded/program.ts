@@ -114,7 +114,8 @@ function readLicense(pointer: UserPointer): string | undefined {
 
 const MAX_LICENSE = 127;
 
-const isGplCompatible = (license: string): boolean => GPL_COMPATIBLE.includes(license);
+/** Whether a program of this licence may call helpers that are for GPL-compatible ones only. */
+export const isGplCompatible = (license: string): boolean => GPL_COMPATIBLE.includes(license);
 const GPL_COMPATIBLE = ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
 /** A program that may run, and what was found out about it; or why it may not. */

@@ -148,6 +148,7 @@ function runSkb(state: KernelState, program: EmbeddedProgram, attr: TestRun, isL
   if (size < ETH_HLEN || size > BUFFER_SIZE - SKB_HEADROOM - TAILROOM) return -EINVAL;
   const packet = userBytes(attr.data_in, size);
   if (packet === undefined) return -EFAULT;
+  if (size < ETH_HLEN + (SHORTEST_HEADER[etherType(packet)] ?? 0)) return -EINVAL;
   const context = readContext(attr, skBuff.size);
   if (typeof context === "number") return context;
   const seenSize = isLinkLayer ? size : size - ETH_HLEN;
@@ -223,6 +224,9 @@ const ETH_P_802_3_MIN = 0x600;
 const ETH_P_IP = 0x800;
 const ETH_P_IPV6 = 0x86dd;
 
+/** Bytes that Linux wants behind the Ethernet header, by its type. */
+const SHORTEST_HEADER: Readonly<Record<number, number>> = { [ETH_P_IP]: 20, [ETH_P_IPV6]: 40 };
+
 const etherType = (packet: Uint8Array): number => ((packet[12] as number) << 8) | (packet[13] as number);
 const networkOrder = (value: number): number => ((value & 0xff) << 8) | (value >> 8);
 
@@ -245,12 +249,10 @@ function setAddresses(view: DataView, skb: number, packet: Uint8Array): void {
     });
   if (type === ETH_P_IP) {
     view.setUint32(skb + skBuff.family, AF_INET, true);
-    if (packet.length < ETH_HLEN + 20) return;
     copy(ETH_HLEN + 12, skBuff.local_ip4, 4);
     copy(ETH_HLEN + 16, skBuff.remote_ip4, 4);
   } else if (type === ETH_P_IPV6) {
     view.setUint32(skb + skBuff.family, AF_INET6, true);
-    if (packet.length < ETH_HLEN + 40) return;
     copy(ETH_HLEN + 8, skBuff.local_ip6, 16);
     copy(ETH_HLEN + 24, skBuff.remote_ip6, 16);
   }

@@ -5,9 +5,7 @@ import { encodeInstructions, type Instruction } from "../asm/instruction.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Attr, BpfCommand } from "../uapi/attr.ts";
 import * as commands from "../uapi/commands.ts";
-
-/** Bytes that C would take by address: `new Int32Array([1])` for `&key`. */
-export type Buffer = ArrayBufferView;
+import { cString } from "../uapi/struct.ts";
 
 type MapCreateOptions = Omit<
   Attr<typeof commands.BPF_MAP_CREATE>,
@@ -19,7 +17,10 @@ type ProgLoadOptions = Omit<
 >;
 type TestRunOptions = Omit<Attr<typeof commands.BPF_PROG_TEST_RUN>, "prog_fd">;
 
-/** libbpf's functions on a kernel. Each returns a result >= 0, or -1 and sets `errno`. */
+/**
+ * libbpf's functions on a kernel. Each returns a result >= 0, or -1 and sets `errno`.
+ * What C takes by address is a view of its bytes here: `new Int32Array([1])` for `&key`.
+ */
 export interface Libbpf {
   /** The positive error number of the last call that failed; a call that succeeds leaves it. */
   readonly errno: number;
@@ -33,19 +34,19 @@ export interface Libbpf {
     maxEntries: number,
     options?: MapCreateOptions,
   ): number;
-  bpf_map_update_elem(fd: number, key: Buffer, value: Buffer, flags: number | bigint): number;
+  bpf_map_update_elem(fd: number, key: ArrayBufferView, value: ArrayBufferView, flags: number | bigint): number;
   /** Writes the value into `value`, which has room for it: for a per-CPU map, for all CPUs. */
-  bpf_map_lookup_elem(fd: number, key: Buffer, value: Buffer): number;
-  bpf_map_lookup_elem_flags(fd: number, key: Buffer, value: Buffer, flags: number | bigint): number;
-  bpf_map_lookup_and_delete_elem(fd: number, key: Buffer, value: Buffer): number;
-  bpf_map_delete_elem(fd: number, key: Buffer): number;
+  bpf_map_lookup_elem(fd: number, key: ArrayBufferView, value: ArrayBufferView): number;
+  bpf_map_lookup_elem_flags(fd: number, key: ArrayBufferView, value: ArrayBufferView, flags: number | bigint): number;
+  bpf_map_lookup_and_delete_elem(fd: number, key: ArrayBufferView, value: ArrayBufferView): number;
+  bpf_map_delete_elem(fd: number, key: ArrayBufferView): number;
   /** Writes the key behind `key`, or the first where that is null; ENOENT behind the last. */
-  bpf_map_get_next_key(fd: number, key: Buffer | null, nextKey: Buffer): number;
+  bpf_map_get_next_key(fd: number, key: ArrayBufferView | null, nextKey: ArrayBufferView): number;
   bpf_map_freeze(fd: number): number;
   bpf_obj_pin(fd: number, pathname: string): number;
   bpf_obj_get(pathname: string): number;
   /** Writes the kernel's info struct into `info`. */
-  bpf_obj_get_info_by_fd(fd: number, info: Buffer): number;
+  bpf_obj_get_info_by_fd(fd: number, info: ArrayBufferView): number;
   bpf_prog_load(
     type: number,
     name: string | null,
@@ -55,7 +56,7 @@ export interface Libbpf {
   ): number;
   /** Runs a program; results (`retval`, `duration`, sizes) are written into `options`. */
   bpf_prog_test_run_opts(fd: number, options: TestRunOptions): number;
-  bpf_btf_load(btf: Buffer, options?: Omit<Attr<typeof commands.BPF_BTF_LOAD>, "btf" | "btf_size">): number;
+  bpf_btf_load(btf: ArrayBufferView, options?: Omit<Attr<typeof commands.BPF_BTF_LOAD>, "btf" | "btf_size">): number;
   /** The next id goes into `next[0]`; ENOENT behind the last. */
   bpf_prog_get_next_id(startId: number, next: Uint32Array): number;
   bpf_map_get_next_id(startId: number, next: Uint32Array): number;
@@ -164,6 +165,5 @@ export function libbpf(kernel: Kernel): Libbpf {
   };
 }
 
-const bytesOf = (buffer: Buffer): Uint8Array => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-
-const cString = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
+const bytesOf = (buffer: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);

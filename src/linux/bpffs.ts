@@ -4,13 +4,14 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import type { Bpffs } from "../kernel/kernel.ts";
 import { EIO, ENOENT } from "../uapi/errno.ts";
+import { cString } from "../uapi/struct.ts";
 import type { GuardedSlot } from "./guarded-memory.ts";
 import type { Syscalls } from "./syscalls.ts";
 
 /** @param slots memory for the path and the type of a file system */
 export function linuxBpffs(syscalls: Syscalls, slots: readonly [GuardedSlot, GuardedSlot]): Bpffs {
   const string = (slot: GuardedSlot, text: string): number => {
-    const bytes = new TextEncoder().encode(`${text}\0`);
+    const bytes = cString(text);
     const error = slot.reserve(bytes.length);
     return error < 0 ? 0 : slot.put(bytes);
   };

@@ -5,16 +5,16 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { openLinux } from "../../test/open-linux.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import * as commands from "../uapi/commands.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../uapi/map-types.ts";
-import { LinuxKernel } from "./kernel.ts";
+import type { LinuxKernel } from "./kernel.ts";
 
 /** A fact about the running kernel; skipped by name where it cannot be asked. */
 const onLinux = (name: string, body: (kernel: LinuxKernel) => void | Promise<void>): void =>
-  test(name, async ({ skip }) => {
-    const kernel = await LinuxKernel.open().catch((error: Error) => skip(error.message));
-    if (!kernel.isPermitted()) skip("bpf(2) is not permitted: it needs CAP_BPF");
+  test(name, async (context) => {
+    const kernel = await openLinux(context);
     await body(kernel);
     kernel[Symbol.dispose]();
   });

@@ -11,7 +11,7 @@ import {
   BPF_MAP_UPDATE_ELEM,
   BPF_PROG_LOAD,
 } from "../uapi/commands.ts";
-import { EAGAIN, ENOMEM, ENOSYS, EPERM } from "../uapi/errno.ts";
+import { EAGAIN, EINVAL, ENOMEM, ENOSYS, EPERM } from "../uapi/errno.ts";
 import { decodeOutputs, encode, type Memory, type Pointer, type Struct } from "../uapi/struct.ts";
 import { ArgumentMemory } from "./argument-memory.ts";
 import { linuxBpffs } from "./bpffs.ts";
@@ -102,7 +102,8 @@ export class LinuxKernel implements Kernel {
         break;
       }
     }
-    const struct: Struct = attrs[command];
+    const struct: Struct | undefined = attrs[command];
+    if (struct === undefined) return -EINVAL;
     const bytes = new Uint8Array(BPF_ATTR_SIZE);
     const view = new DataView(bytes.buffer);
     const result = this.bpfRaw(command, bytes, encode(struct, attr, view));

@@ -7,6 +7,9 @@ import type { Struct, ValuesOf } from "./struct.ts";
 /** sizeof(union bpf_attr) in Linux 6.18, in bytes. */
 export const BPF_ATTR_SIZE = 168;
 
+/** Bytes of a map's or program's name, its NUL included. */
+export const BPF_OBJ_NAME_LEN = 16;
+
 const mapCreate = {
   map_type: [0, "u32"],
   key_size: [4, "u32"],

@@ -1,4 +1,5 @@
-// What BPF_OBJ_GET_INFO_BY_FD writes for each kind of object: struct bpf_map_info, bpf_prog_info, bpf_btf_info, bpf_link_info of Linux 6.18.
+// What BPF_OBJ_GET_INFO_BY_FD writes for each kind of object: struct bpf_map_info, bpf_prog_info, bpf_btf_info, bpf_link_info of Linux 6.18;
+// and the records of debug information that programs are loaded with: struct bpf_func_info, bpf_line_info.
 // Linux: include/uapi/linux/bpf.h
 
 import type { Struct, ValuesOf } from "./struct.ts";
@@ -186,3 +187,16 @@ export const linkInfo = {
   },
 } as const satisfies Struct;
 export type LinkInfo = ValuesOf<typeof linkInfo>;
+
+export const funcInfo = {
+  insn_off: [0, "u32"],
+  type_id: [4, "u32"],
+} as const satisfies Struct;
+
+/** `line_col`: the line above 10 bits for the column. */
+export const lineInfo = {
+  insn_off: [0, "u32"],
+  file_name_off: [4, "u32"],
+  line_off: [8, "u32"],
+  line_col: [12, "u32"],
+} as const satisfies Struct;

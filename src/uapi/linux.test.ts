@@ -12,7 +12,7 @@ import * as coreRelocations from "./core-relocations.ts";
 import * as errno from "./errno.ts";
 import * as flags from "./flags.ts";
 import * as helperIds from "./helper-ids.ts";
-import { btfInfo, linkInfo, mapInfo, progInfo } from "./info.ts";
+import { btfInfo, funcInfo, lineInfo, linkInfo, mapInfo, progInfo } from "./info.ts";
 import * as insn from "./insn.ts";
 import * as linkTypes from "./link-types.ts";
 import * as mapTypes from "./map-types.ts";
@@ -178,6 +178,8 @@ describe.skipIf(!existsSync(BTF))("against /sys/kernel/btf/vmlinux", () => {
     ["bpf_prog_info", progInfo],
     ["bpf_btf_info", btfInfo],
     ["bpf_link_info", linkInfo],
+    ["bpf_func_info", funcInfo],
+    ["bpf_line_info", lineInfo],
   ] as const)("struct %s of Linux 6.18", (name, table) => {
     test("every field is in the table, at its place and width", () => {
       const id = btf.find(name, "struct");

@@ -37,6 +37,10 @@ describe("encode", () => {
     const view = blank();
     encode(table, { cookie: 2 ** 40 }, view);
     expect(view.getBigUint64(8, true)).toBe(1n << 40n);
+    encode(table, { cookie: 1.5 }, view);
+    expect(view.getBigUint64(8, true)).toBe(1n);
+    encode(table, { cookie: Number.NaN }, view);
+    expect(view.getBigUint64(8, true)).toBe(0n);
   });
 
   test("cuts a string to its field and clears what stood there", () => {

@@ -46,7 +46,8 @@ type ValueOf<F> = F extends readonly [number, "u32" | "s32", ...unknown[]]
 /** The values of a struct's fields, all there. A u64 is decoded as a bigint and encoded from either. */
 export type ValuesOf<S> = { -readonly [Name in keyof S]: ValueOf<S[Name]> };
 
-const isField = (field: Field | Struct): field is Field => Array.isArray(field);
+/** Whether it is a field, not a nested table. */
+export const isField = (field: Field | Struct): field is Field => Array.isArray(field);
 const lengthOf = (type: string): number => Number(type.slice(type.indexOf("[") + 1, -1));
 
 function widthOf(type: Field[1]): number {
@@ -77,7 +78,7 @@ export function encode(struct: Struct, values: object, view: DataView, pointers:
     }
     const [offset, type, direction = "in"] = field;
     if (type === "u32" || type === "s32") view.setUint32(offset, value, true);
-    else if (type === "u64") view.setBigUint64(offset, BigInt(value), true);
+    else if (type === "u64") view.setBigUint64(offset, toBigInt(value), true);
     else if (type === "pointer") {
       const memory: Memory = value instanceof Uint8Array ? { bytes: value } : value;
       pointers.push({ offset, direction, ...memory });
@@ -89,6 +90,10 @@ export function encode(struct: Struct, values: object, view: DataView, pointers:
   }
   return pointers;
 }
+
+/** As `setUint32` takes numbers: without their fraction, and zero for those that are no numbers. */
+export const toBigInt = (value: number | bigint): bigint =>
+  typeof value === "bigint" ? value : BigInt(Number.isFinite(value) ? Math.trunc(value) : 0);
 
 /** Reads every field; a pointer is taken from `pointers` by its offset, and is null where none stands there. */
 export function decode<S extends Struct>(struct: S, view: DataView, pointers: readonly Pointer[] = []): ValuesOf<S> {
@@ -102,11 +107,17 @@ export function decode<S extends Struct>(struct: S, view: DataView, pointers: re
 /** Copies the fields that the kernel writes (`out`, `inout`), other than pointers, from `view` into `values`. */
 export function decodeOutputs(struct: Struct, view: DataView, values: Record<string, unknown>): void {
   for (const [name, field] of Object.entries(struct)) {
-    if (isField(field) && field[2] !== undefined && field[2] !== "in" && field[1] !== "pointer") {
+    if (isField(field) && isOutput(field)) {
       values[name] = read(field, view, []);
     }
   }
 }
+
+/** Text as the kernel takes it behind a pointer: UTF-8, ended by a NUL. */
+export const cString = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
+
+/** Whether the kernel writes the field itself, not what it points to. */
+export const isOutput = ([, type, direction = "in"]: Field): boolean => direction !== "in" && type !== "pointer";
 
 function read([offset, type]: Field, view: DataView, pointers: readonly Pointer[]): unknown {
   if (type === "u32") return view.getUint32(offset, true);

@@ -1,8 +1,10 @@
 // BpfMap, as a user meets it.
 
 import { describe, expect, expectTypeOf } from "vitest";
+import { exit, mov, program, r0 } from "../../src/asm/builder.ts";
 import { BpfError, UnsupportedError } from "../../src/client/errors.ts";
 import { BpfMap, type KeyedMap } from "../../src/client/map.ts";
+import { BpfProgram } from "../../src/client/program.ts";
 import { ipv4 } from "../../src/codec/bytes.ts";
 import { struct } from "../../src/codec/composites.ts";
 import { u16, u32, u64 } from "../../src/codec/scalars.ts";
@@ -164,7 +166,10 @@ describe("BpfMap", () => {
     expect(errorOf(() => map.pin(path))).toMatchObject({ code: "EEXIST" });
     expect(kernel.bpffs.unlink(path)).toBe(0);
     expect(errorOf(() => BpfMap.open(kernel, path, { key: u32, value: u64 }))).toMatchObject({ code: "ENOENT" });
-    expect(errorOf(() => map.pin("/tmp/numbers"))).toMatchObject({ code: expect.stringMatching(/EINVAL|EPERM/) });
+    expect(errorOf(() => map.pin("/tmp/numbers"))).toMatchObject({
+      code: "EPERM",
+      hint: expect.stringContaining("mount -t bpf"),
+    });
   });
 
   contract("a file descriptor that somebody else opened can be adopted", (kernel) => {
@@ -174,6 +179,46 @@ describe("BpfMap", () => {
     using adopted = BpfMap.adopt(kernel, fd, { key: u32, value: u64 });
     expect(adopted.get(3)).toBe(33n);
     expect(errorOf(() => BpfMap.adopt(kernel, 9999, { key: u32, value: u64 }))).toMatchObject({ code: "EBADFD" });
+  });
+
+  contract("only a map's file descriptor can be adopted as one, and no program's as a map's", (kernel) => {
+    using map = hash(kernel);
+    using pass = BpfProgram.load(kernel, { type: "xdp", instructions: program(mov(r0, 2), exit()) });
+    const codecs = { key: u32, value: u64 };
+    expect(String(errorOf(() => BpfMap.adopt(kernel, pass.fd, codecs)))).toContain("it is no map's file descriptor");
+    expect(String(errorOf(() => BpfProgram.adopt(kernel, map.fd)))).toContain("it is a map's file descriptor");
+    // It would be 1, some other file, if the low bits were taken.
+    expect(errorOf(() => BpfMap.adopt(kernel, 2 ** 32 + map.fd, codecs))).toMatchObject({ code: "EINVAL" });
+    expect(errorOf(() => BpfProgram.adopt(kernel, Number.NaN))).toMatchObject({ code: "EINVAL" });
+    expect(map.set(1, 1n).get(1)).toBe(1n);
+  });
+
+  contract("a number that is no u32 is refused by name, not cut to its low bits", (kernel) => {
+    const create = (options: object) =>
+      errorOf(() =>
+        BpfMap.create(kernel, { name: "n", type: "hash", key: u32, value: u64, maxEntries: 4, ...options }),
+      );
+    for (const maxEntries of [Number.NaN, 1.5, -1, 2 ** 32 + 4, Number.POSITIVE_INFINITY]) {
+      const message = `bpf(BPF_MAP_CREATE) "n": EINVAL: maxEntries is an integer from 0 to 4294967295; got ${maxEntries}`;
+      expect(create({ maxEntries })).toMatchObject({ code: "EINVAL", message });
+      expect(create({ type: "ringbuf", maxEntries })).toMatchObject({ code: "EINVAL", message });
+    }
+    expect(String(create({ flags: 2 ** 32 }))).toContain("flags is an integer");
+    using map = hash(kernel);
+    expect(errorOf(() => map.set(1, 1n, 2 ** 53))).toMatchObject({ code: "EINVAL" });
+    expect(map.has(1)).toBe(false);
+  });
+
+  contract("a NUL ends no name and no path early", (kernel, { pins }) => {
+    expect(
+      errorOf(() => BpfMap.create(kernel, { name: "a\0b", type: "hash", key: u32, value: u32, maxEntries: 1 })),
+    ).toMatchObject({ message: `bpf(BPF_MAP_CREATE) "a\\0b": EINVAL: a map's name has no NUL; got one at 1` });
+    using map = hash(kernel);
+    expect(errorOf(() => map.pin(`${pins}/a\0b`))).toMatchObject({ code: "EINVAL" });
+    expect(kernel.bpffs.readdir(pins)).toEqual([]);
+    expect(errorOf(() => BpfMap.open(kernel, `${pins}/a\0b`, { key: u32, value: u64 }))).toMatchObject({
+      code: "EINVAL",
+    });
   });
 
   contract("a frozen map refuses writes and keeps answering", (kernel) => {

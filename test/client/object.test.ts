@@ -97,7 +97,15 @@ describe("BpfObject", () => {
     expect(Object.keys(object.programs)).toEqual(["count_ports", "classify"]);
     expect(object.programs.classify!.type).toBe("sched_cls");
     expect(errorOf(() => load(["absent"]))).toBeInstanceOf(UnsupportedError);
+    expect(errorOf(() => load(["toString"]))).toBeInstanceOf(UnsupportedError);
     expect(String(errorOf(() => load(["absent"])))).toContain('s.o: no program "absent"; its programs: drop_short');
+  });
+
+  contract("a map may have any name of C, __proto__ too", (kernel) => {
+    const spec = readObject(fixture("counter.bpf.o"), "counter.bpf.o");
+    const maps = Object.fromEntries([["__proto__", { ...spec.maps.sources!, name: "__proto__" }]]);
+    using object = BpfObject.load(kernel, { ...spec, maps }, { programs: [] });
+    expect(Object.keys(object.maps)).toEqual(["__proto__"]);
   });
 
   contract("a refused program gives the verifier's words, and nothing stays behind", (kernel) => {

@@ -74,6 +74,13 @@ describe("RingBuffer", () => {
     expect([...reader.drain()]).toEqual([77, 77]);
   });
 
+  reading("a timeout may be longer than a timer runs", async ({ program, reader }) => {
+    const records = [reader.read({ timeout: Number.POSITIVE_INFINITY }), reader.read({ timeout: 2 ** 40 })];
+    await sleep(20);
+    run(program, 2);
+    expect(await Promise.all(records)).toEqual([77, 77]);
+  });
+
   reading("read waits for a record", async ({ program, reader }) => {
     const record = reader.read();
     await sleep(20);

@@ -4,10 +4,12 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
+import { syscallName } from "../../src/client/errors.ts";
 import type { DirectoryEntry, Kernel } from "../../src/kernel/kernel.ts";
-import { LinuxKernel } from "../../src/linux/kernel.ts";
+import { BPF_BTF_GET_NEXT_ID, BPF_MAP_GET_NEXT_ID, BPF_PROG_GET_NEXT_ID } from "../../src/uapi/commands.ts";
 import * as errno from "../../src/uapi/errno.ts";
 import { namesByNumber } from "../../src/uapi/names.ts";
+import { openLinux } from "../open-linux.ts";
 
 export type Kind = Kernel["kind"];
 
@@ -80,9 +82,9 @@ interface Place {
 
 const errorNames = namesByNumber(errno, "E");
 
-const places: Record<Kind, (context: TestContext) => Promise<Place>> = { embedded: openEmbedded, linux: openLinux };
+const places: Record<Kind, (context: TestContext) => Promise<Place>> = { embedded: embeddedPlace, linux: linuxPlace };
 
-async function openEmbedded(): Promise<Place> {
+async function embeddedPlace(): Promise<Place> {
   const { EmbeddedKernel } = await import("../../src/embedded/kernel.ts");
   const kernel = new EmbeddedKernel();
   const pins = "/sys/fs/bpf";
@@ -91,14 +93,21 @@ async function openEmbedded(): Promise<Place> {
   return {
     kernel,
     pins: () => pins,
-    held: () => [`${kernel.openFds} file descriptors`, ...namesIn(pins)],
+    held: () => [
+      `${kernel.openFds} file descriptors`,
+      `${kernel.pins} pins`,
+      ...namesIn(pins),
+      // A mapping or a watch that is left keeps its map.
+      ...LISTS.map((command) => `${syscallName(command)}: ${outcome(kernel.bpf(command, { start_id: 0 }))}`),
+    ],
     end: () => kernel[Symbol.dispose](),
   };
 }
 
-async function openLinux(context: TestContext): Promise<Place> {
-  const kernel = await LinuxKernel.open().catch((error: Error) => context.skip(error.message));
-  if (!kernel.isPermitted()) context.skip("bpf(2) is not permitted: it needs CAP_BPF");
+const LISTS = [BPF_MAP_GET_NEXT_ID, BPF_PROG_GET_NEXT_ID, BPF_BTF_GET_NEXT_ID] as const;
+
+async function linuxPlace(context: TestContext): Promise<Place> {
+  const kernel = await openLinux(context);
   const { major, minor, release } = kernel.system.kernelVersion;
   if (major < 6 || (major === 6 && minor < 18)) context.skip(`the contract is that of Linux 6.18; this is ${release}`);
   let mount: string | undefined;

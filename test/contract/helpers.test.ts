@@ -3,6 +3,7 @@
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
+import { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
 import { BPF_EXIST, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, BPF_NOEXIST } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import {
@@ -99,14 +100,32 @@ for (const [name, map_type] of [
   contract(`a program counts in ${name} on the CPU that runs it`, (kernel, { open }) => {
     const map_fd = open(create(kernel, { map_type }));
     const value = new Uint8Array(8 * kernel.system.possibleCpus.length);
-    kernel.bpf(2, { map_fd, key: u32(1), value });
+    kernel.bpf(BPF_MAP_UPDATE_ELEM, { map_fd, key: u32(1), value });
     const prog = open(load(kernel, count(map_fd, 1)));
     for (let turn = 0; turn < 5; turn++) testRun(kernel, prog);
-    kernel.bpf(1, { map_fd, key: u32(1), value });
+    kernel.bpf(BPF_MAP_LOOKUP_ELEM, { map_fd, key: u32(1), value });
     const counts = kernel.system.possibleCpus.map((_, index) => toU64(value, 8 * index));
     expect(counts.reduce((sum, each) => sum + each, 0n)).toBe(5n);
   });
 }
+
+contract("a program reads the value of a possible CPU, and NULL for any other", (kernel, { open }) => {
+  const cpus = kernel.system.possibleCpus.length;
+  const map_fd = open(create(kernel, { map_type: BPF_MAP_TYPE_PERCPU_ARRAY }));
+  const value = new Uint8Array(BigUint64Array.from({ length: cpus }, (_, cpu) => BigInt(cpu + 10)).buffer);
+  kernel.bpf(BPF_MAP_UPDATE_ELEM, { map_fd, key: u32(1), value });
+  const valueOn = (cpu: number): number =>
+    returned(kernel, open, [
+      ...keyOf(map_fd, 1),
+      mov(r3, cpu),
+      call(helpers.BPF_FUNC_map_lookup_percpu_elem),
+      jump("jeq", r0, 0, "out"),
+      ldx("dw", r0, r0, 0),
+      label("out"),
+      exit(),
+    ]);
+  expect([0, cpus - 1, cpus, 4096].map(valueOn)).toEqual([10, cpus + 9, 0, 0]);
+});
 
 contract("the running CPU is a possible one", (kernel, { open }) => {
   const cpu = returned(kernel, open, [call(helpers.BPF_FUNC_get_smp_processor_id), exit()]);

@@ -8,10 +8,10 @@ import { BPF_F_NO_PREALLOC } from "../../src/uapi/flags.ts";
 import { type MapInfo, mapInfo, type ProgInfo, progInfo } from "../../src/uapi/info.ts";
 import { BPF_MAP_TYPE_HASH } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_XDP } from "../../src/uapi/program-types.ts";
-import { decode, type Pointer, sizeOf } from "../../src/uapi/struct.ts";
+import { cString, decode, type Pointer, sizeOf } from "../../src/uapi/struct.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, get, set } from "./maps.ts";
-import { cstring, load } from "./programs.ts";
+import { load } from "./programs.ts";
 
 /** BPF_OBJ_GET_INFO_BY_FD into `bytes`; the length that the kernel wrote, or the error's name. */
 function info(
@@ -80,7 +80,7 @@ contract("a program tells its type, name, licence, instructions and maps", (kern
   });
   expect(told.verified_insns).toBe(3);
   expect(told.load_time).toBeGreaterThan(0n);
-  const secret = open(load(kernel, [mov(r0, 2), exit()], { license: cstring("secret") }));
+  const secret = open(load(kernel, [mov(r0, 2), exit()], { license: cString("secret") }));
   expect(progInfoOf(kernel, secret).gpl_compatible).toBe(0);
 });
 
@@ -189,4 +189,20 @@ contract("a map that only a program holds is found by its id", (kernel, { open }
   const again = kernel.bpf(commands.BPF_MAP_GET_FD_BY_ID, { map_id: id });
   expect(get(kernel, open(again), 0)).toBe(7n);
   kernel.close(prog);
+});
+
+contract("a map that is bound to a program is told among its maps, and lives as long as it", (kernel, { open }) => {
+  const map_fd = create(kernel);
+  const { id } = mapInfoOf(kernel, map_fd);
+  const prog_fd = load(kernel, [mov(r0, 0), exit()]);
+  const bind = (attr: { prog_fd: number; map_fd: number; flags?: number }): number | string =>
+    outcome(kernel.bpf(commands.BPF_PROG_BIND_MAP, attr));
+  expect(bind({ prog_fd, map_fd, flags: 1 })).toBe("EINVAL");
+  expect([bind({ prog_fd: 9999, map_fd }), bind({ prog_fd, map_fd: 9999 })]).toEqual(["EBADF", "EBADF"]);
+  expect([bind({ prog_fd: map_fd, map_fd }), bind({ prog_fd, map_fd: prog_fd })]).toEqual(["EINVAL", "EINVAL"]);
+  expect([bind({ prog_fd, map_fd }), bind({ prog_fd, map_fd })]).toEqual([0, 0]);
+  expect(progInfoOf(kernel, prog_fd).nr_map_ids).toBe(1);
+  kernel.close(map_fd);
+  open(kernel.bpf(commands.BPF_MAP_GET_FD_BY_ID, { map_id: id }));
+  kernel.close(prog_fd);
 });

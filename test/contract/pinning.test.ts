@@ -5,15 +5,16 @@ import { exit, mov, r0 } from "../../src/asm/builder.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import { BPF_OBJ_GET, BPF_OBJ_PIN } from "../../src/uapi/commands.ts";
 import { BPF_F_RDONLY, BPF_F_WRONLY } from "../../src/uapi/flags.ts";
+import { cString } from "../../src/uapi/struct.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, get, set } from "./maps.ts";
-import { cstring, load, testRun } from "./programs.ts";
+import { load, testRun } from "./programs.ts";
 
 const pin = (kernel: Kernel, bpf_fd: number, path: string): number | string =>
-  outcome(kernel.bpf(BPF_OBJ_PIN, { bpf_fd, pathname: cstring(path) }));
+  outcome(kernel.bpf(BPF_OBJ_PIN, { bpf_fd, pathname: cString(path) }));
 
 const openPin = (kernel: Kernel, path: string, file_flags = 0): number =>
-  kernel.bpf(BPF_OBJ_GET, { pathname: cstring(path), file_flags });
+  kernel.bpf(BPF_OBJ_GET, { pathname: cString(path), file_flags });
 
 contract("a pinned map outlives its file descriptor, and is opened by its path", (kernel, { open, pins }) => {
   const path = `${pins}/map`;
@@ -107,7 +108,7 @@ contract("an empty path is ENOENT", (kernel, { open }) => {
 contract("what is not open cannot be pinned, and flags are refused: EINVAL", (kernel, { open, pins }) => {
   expect(pin(kernel, 12345, `${pins}/map`)).toBe("EINVAL");
   const bpf_fd = open(create(kernel));
-  const pathname = cstring(`${pins}/map`);
+  const pathname = cString(`${pins}/map`);
   expect(outcome(kernel.bpf(BPF_OBJ_PIN, { bpf_fd, pathname, file_flags: BPF_F_RDONLY }))).toBe("EINVAL");
   expect(outcome(kernel.bpf(BPF_OBJ_GET, { bpf_fd, pathname }))).toBe("EINVAL");
   expect(outcome(openPin(kernel, `${pins}/map`, 1))).toBe("EINVAL");

@@ -10,11 +10,12 @@ import {
   BPF_PROG_TYPE_SOCKET_FILTER,
   BPF_PROG_TYPE_XDP,
 } from "../../src/uapi/program-types.ts";
+import { cString } from "../../src/uapi/struct.ts";
 
 /** The results, by what was tried. */
 export function tryPrivileged(kernel: Kernel): Record<string, number> {
   const insns = encodeInstructions([mov(r0, 0), exit()]);
-  const license = new TextEncoder().encode("GPL\0");
+  const license = cString("GPL");
   const map = (map_type: number, key_size: number, value_size: number): number =>
     kernel.bpf(commands.BPF_MAP_CREATE, { map_type, key_size, value_size, max_entries: 4096 });
   const prog = (prog_type: number): number =>

@@ -17,8 +17,9 @@ import {
   BPF_PROG_TYPE_SOCKET_FILTER,
   BPF_PROG_TYPE_XDP,
 } from "../../src/uapi/program-types.ts";
+import { cString } from "../../src/uapi/struct.ts";
 import { contract, outcome } from "./contract.ts";
-import { cstring, load, loadAttr, textOf } from "./programs.ts";
+import { load, loadAttr, textOf } from "./programs.ts";
 
 const accepted = [mov(r0, 0), exit()];
 const refused = [mov(r10, 0), mov(r0, 0), exit()];
@@ -37,7 +38,7 @@ const loads: readonly (readonly [fact: string, attr: ProgLoad, outcome: string])
   ["fewer bytes than insn_cnt says", { insn_cnt: 3 }, "EFAULT"],
   ["no licence", { license: null }, "EFAULT"],
   ["a licence that no NUL ends", { license: new TextEncoder().encode("GPL") }, "EFAULT"],
-  ["an unknown licence", { license: cstring("secret") }, "ok"],
+  ["an unknown licence", { license: cString("secret") }, "ok"],
   ["a name of 15 bytes", { prog_name: "a_name.of_15byt" }, "ok"],
   ["a name with a hyphen", { prog_name: "a-name" }, "EINVAL"],
   ["a flag that no kernel has", { prog_flags: 0x8000_0000 }, "EINVAL"],

@@ -6,9 +6,8 @@ import type { Kernel } from "../../src/kernel/kernel.ts";
 import type { Attr } from "../../src/uapi/attr.ts";
 import { BPF_PROG_LOAD, BPF_PROG_TEST_RUN } from "../../src/uapi/commands.ts";
 import { BPF_PROG_TYPE_SOCKET_FILTER } from "../../src/uapi/program-types.ts";
+import { cString } from "../../src/uapi/struct.ts";
 import { outcome } from "./contract.ts";
-
-export const cstring = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);
 
 /** The attributes of BPF_PROG_LOAD for a socket filter under the GPL. */
 export function loadAttr(items: readonly Item[], attr: Attr<typeof BPF_PROG_LOAD> = {}): Attr<typeof BPF_PROG_LOAD> {
@@ -17,7 +16,7 @@ export function loadAttr(items: readonly Item[], attr: Attr<typeof BPF_PROG_LOAD
     prog_type: BPF_PROG_TYPE_SOCKET_FILTER,
     insns,
     insn_cnt: insns.length / 8,
-    license: cstring("GPL"),
+    license: cString("GPL"),
     ...attr,
   };
 }

@@ -43,6 +43,13 @@ contract("a union larger than a page is E2BIG", (kernel, { open }) => {
   expect(outcome(kernel.bpfRaw(commands.BPF_MAP_CREATE, createBytes(kernel.system.pageSize + 1)))).toBe("E2BIG");
 });
 
+contract("what is no command or no number is answered, not thrown", (kernel, { open }) => {
+  expect(outcome(kernel.bpf(999 as BpfCommand, {}))).toBe("EINVAL");
+  const map_fd = open(create(kernel, { max_entries: 1 }));
+  const update = { map_fd, key: u32(0), value: u64(1n), flags: Number.NaN };
+  expect(outcome(kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, update))).toBe(0);
+});
+
 contract("E2BIG is told before an unknown command, which is EINVAL", (kernel) => {
   expect(outcome(kernel.bpfRaw(1000, new Uint8Array(BPF_ATTR_SIZE)))).toBe("EINVAL");
   expect(outcome(kernel.bpfRaw(1000, new Uint8Array(BPF_ATTR_SIZE + 1).fill(1)))).toBe("E2BIG");

@@ -62,6 +62,18 @@ for (const [name, prog_type] of [
     expect([0, 13, 14].map(sized)).toEqual(["EINVAL", "EINVAL", 0]);
   });
 
+  contract(`${name} needs an IP header where the Ethernet type says so, but for XDP`, (kernel, { open }) => {
+    const prog = open(load(kernel, constant(1), { prog_type }));
+    const sized = (type: number, size: number): number | string => {
+      const data_in = frame(size);
+      new DataView(data_in.buffer).setUint16(12, type);
+      return testRun(kernel, prog, { data_in, data_size_in: size }).outcome;
+    };
+    const short = prog_type === BPF_PROG_TYPE_XDP ? 0 : "EINVAL";
+    expect([14, 33, 34].map((size) => sized(0x0800, size))).toEqual([short, short, 0]);
+    expect([14, 53, 54].map((size) => sized(0x86dd, size))).toEqual([short, short, 0]);
+  });
+
   // A socket filter runs behind the Ethernet header, in whose place zeros come back.
   const header = prog_type === BPF_PROG_TYPE_SOCKET_FILTER ? new Uint8Array(14) : frame(14);
 

@@ -1,10 +1,10 @@
 // The machine against the running kernel: random programs have the same result, hashes the same order.
 
-import { expect, type TestContext, test } from "vitest";
+import { expect, test } from "vitest";
 import { FAULT_NONE, RESULT } from "../../machine/layout.ts";
 import { encodeInstructions, type Instruction } from "../../src/asm/instruction.ts";
 import { createMachine, type Machine } from "../../src/embedded/machine.ts";
-import { LinuxKernel } from "../../src/linux/kernel.ts";
+import type { LinuxKernel } from "../../src/linux/kernel.ts";
 import {
   BPF_MAP_CREATE,
   BPF_MAP_DELETE_ELEM,
@@ -16,6 +16,7 @@ import {
 import { BPF_F_NO_PREALLOC, BPF_F_ZERO_SEED } from "../../src/uapi/flags.ts";
 import { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_SOCKET_FILTER } from "../../src/uapi/program-types.ts";
+import { openLinux } from "../open-linux.ts";
 import { randomNumbers, randomProgram } from "./random-program.ts";
 
 const PROGRAMS = Number(process.env.SKEP_PROGRAMS ?? 200);
@@ -158,10 +159,4 @@ function machineOf(cpus: number): Machine {
     machines.set(cpus, machine);
   }
   return machine;
-}
-
-async function openLinux(context: TestContext): Promise<LinuxKernel> {
-  const kernel = await LinuxKernel.open().catch((error: Error) => context.skip(error.message));
-  if (!kernel.isPermitted()) context.skip("bpf(2) is not permitted: it needs CAP_BPF");
-  return kernel;
 }

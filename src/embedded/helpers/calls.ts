@@ -2,7 +2,7 @@
 // The verifier has checked every argument: an address is one of memory that the program may use, of the size that it gives.
 // Linux: kernel/bpf/helpers.c, net/core/filter.c
 
-import { ARGUMENTS, RESULT } from "../../../machine/layout.ts";
+import { ARGUMENTS, HEAP_END, RESULT } from "../../../machine/layout.ts";
 import { EACCES, EFAULT, EINVAL, ENOMEM } from "../../uapi/errno.ts";
 import * as ids from "../../uapi/helper-ids.ts";
 import { ETH_HLEN, skBuff, XDP_FRAME_SIZE, xdpMd } from "../context.ts";
@@ -48,6 +48,8 @@ export const helperCalls: ReadonlyMap<number, Helper> = new Map<number, Helper>(
 
 /** Answers a helper call of the running program: arguments and result lie in the machine's memory. */
 export function callHelper(env: HelperEnvironment, id: number): void {
+  // The program may have made memory grow.
+  env.memory.reach(env.memory.u32[HEAP_END / 4] as number);
   const { u32, view } = env.memory;
   const first = ARGUMENTS / 4;
   const helper = helperCalls.get(id);
@@ -82,13 +84,19 @@ function tracePrintk({ memory, trace }: HelperEnvironment, address: number, size
   const args = [wide(memory, 2), wide(memory, 3), wide(memory, 4)];
   const text = format(textOf(memory, address, end), args, { at: (pointer) => stringAt(memory, pointer) });
   if (text === undefined) return -EINVAL;
-  trace(text);
+  trace(text.slice(0, MAX_TRACE));
   return text.length;
 }
 
+/** Characters of a text that are printed. */
+const MAX_TRACE = 1023;
+
 /** Bytes as text, one character each. */
-const textOf = ({ u8 }: MachineMemory, address: number, length: number): string =>
-  String.fromCharCode(...u8.subarray(address, address + length));
+function textOf({ u8 }: MachineMemory, address: number, length: number): string {
+  let text = "";
+  for (let i = 0; i < length; i++) text += String.fromCharCode(u8[address + i] as number);
+  return text;
+}
 
 const MAX_STRING = 512;
 
@@ -118,7 +126,6 @@ function checksumDifference(
   toSize: number,
   seed: number,
 ): number {
-  if ((fromSize | toSize) % 4 !== 0) return -EINVAL;
   if (fromSize > 0 && toSize > 0) {
     return fold(addOnes(checksum(memory, to, toSize, seed), ~checksum(memory, from, fromSize, 0)));
   }
@@ -127,10 +134,12 @@ function checksumDifference(
   return fold(seed);
 }
 
-/** Sum of words in ones' complement. */
-function checksum({ view }: MachineMemory, address: number, size: number, seed: number): number {
+/** Sum of words in ones' complement, the last one filled up with zeros. */
+function checksum({ u8, view }: MachineMemory, address: number, size: number, seed: number): number {
   let sum = seed >>> 0;
-  for (let i = 0; i < size; i += 4) sum = addOnes(sum, view.getUint32(address + i, true));
+  const words = size - (size % 4);
+  for (let i = 0; i < words; i += 4) sum = addOnes(sum, view.getUint32(address + i, true));
+  for (let i = words; i < size; i++) sum = addOnes(sum, (u8[address + i] as number) << (8 * (i % 4)));
   return sum;
 }
 

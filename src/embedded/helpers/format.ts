@@ -10,6 +10,8 @@ interface Strings {
 /** flags, width, length, conversion */
 const SPECIFIER = /%(%|([0+\- ]*)([1-9][0-9]*)?(?:(ll|l)?([diuxX])|(s)|(c)|p([KxsSB])?))/y;
 
+const MAX_WIDTH = (1 << 23) - 1;
+
 /** The text that a format and its arguments make; undefined where Linux calls the format invalid. */
 export function format(text: string, args: readonly bigint[], strings: Strings): string | undefined {
   // Linux prints the C locale: bytes that are printable ASCII or white space.
@@ -31,7 +33,7 @@ export function format(text: string, args: readonly bigint[], strings: Strings):
     }
     const value = args[used++];
     if (value === undefined) return undefined;
-    result += pad(convert(match, value, strings), match[2] ?? "", Number(match[3] ?? 0));
+    result += pad(convert(match, value, strings), match[2] ?? "", Math.min(Number(match[3] ?? 0), MAX_WIDTH));
   }
   return result;
 }

@@ -5,6 +5,7 @@ import type { Attr } from "../../uapi/attr.ts";
 import type * as commands from "../../uapi/commands.ts";
 import { EBADF, EBUSY, EFAULT, EINVAL, ENOENT, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK } from "../../uapi/flags.ts";
+import { toBigInt } from "../../uapi/struct.ts";
 import type { UserPointer } from "../memory.ts";
 import type { File } from "../objects.ts";
 import type { KernelState } from "../state.ts";
@@ -13,10 +14,9 @@ import { type EmbeddedMap, stride } from "./map.ts";
 export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_LOOKUP_ELEM>): number {
   const flags = flagsOf(attr.flags);
   if ((flags & ~BPF_F_LOCK) !== 0) return -EINVAL;
-  const file = state.files.get(attr.map_fd ?? 0);
-  if (file === undefined) return -EBADF;
+  const file = findMapFile(state, attr.map_fd);
+  if (typeof file === "number") return file;
   const map = file.object;
-  if (map.kind !== "map") return -EINVAL;
   if (!file.canRead) return -EPERM;
   if (flags !== 0) return -EINVAL;
   const key = copyKey(state, map, attr.key);
@@ -26,10 +26,9 @@ export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF
 
 export function updateElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_UPDATE_ELEM>): number {
   const { machine, memory } = state;
-  const file = state.files.get(attr.map_fd ?? 0);
-  if (file === undefined) return -EBADF;
+  const file = findMapFile(state, attr.map_fd);
+  if (typeof file === "number") return file;
   const map = file.object;
-  if (map.kind !== "map") return -EINVAL;
   if (!mayWrite(file, map)) return -EPERM;
   const flags = flagsOf(attr.flags);
   if ((flags & BPF_F_LOCK) !== 0) return -EINVAL;
@@ -45,10 +44,9 @@ export function updateElement(state: KernelState, attr: Attr<typeof commands.BPF
 }
 
 export function deleteElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_DELETE_ELEM>): number {
-  const file = state.files.get(attr.map_fd ?? 0);
-  if (file === undefined) return -EBADF;
+  const file = findMapFile(state, attr.map_fd);
+  if (typeof file === "number") return file;
   const map = file.object;
-  if (map.kind !== "map") return -EINVAL;
   if (!mayWrite(file, map)) return -EPERM;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
@@ -56,10 +54,9 @@ export function deleteElement(state: KernelState, attr: Attr<typeof commands.BPF
 }
 
 export function nextKey(state: KernelState, attr: Attr<typeof commands.BPF_MAP_GET_NEXT_KEY>): number {
-  const file = state.files.get(attr.map_fd ?? 0);
-  if (file === undefined) return -EBADF;
+  const file = findMapFile(state, attr.map_fd);
+  if (typeof file === "number") return file;
   const map = file.object;
-  if (map.kind !== "map") return -EINVAL;
   if (!file.canRead) return -EPERM;
   const isFirst = attr.key === null || attr.key === undefined;
   const key = isFirst ? state.memory.scratch(scratchSize(map)) : copyKey(state, map, attr.key);
@@ -78,10 +75,9 @@ export function lookupAndDeleteElement(
 ): number {
   const flags = flagsOf(attr.flags);
   if ((flags & ~BPF_F_LOCK) !== 0) return -EINVAL;
-  const file = state.files.get(attr.map_fd ?? 0);
-  if (file === undefined) return -EBADF;
+  const file = findMapFile(state, attr.map_fd);
+  if (typeof file === "number") return file;
   const map = file.object;
-  if (map.kind !== "map") return -EINVAL;
   if (!file.canRead || !mayWrite(file, map)) return -EPERM;
   if (flags !== 0) return -EINVAL;
   const key = copyKey(state, map, attr.key);
@@ -94,14 +90,22 @@ export function lookupAndDeleteElement(
 
 /** BPF_MAP_FREEZE: commands may write no longer. */
 export function freezeMap(state: KernelState, attr: Attr<typeof commands.BPF_MAP_FREEZE>): number {
-  const file = state.files.get(attr.map_fd ?? 0);
-  if (file === undefined) return -EBADF;
+  const file = findMapFile(state, attr.map_fd);
+  if (typeof file === "number") return file;
   const map = file.object;
-  if (map.kind !== "map") return -EINVAL;
   if (!mayWrite(file, map)) return -EPERM;
   if (map.writableMappings > 0) return -EBUSY;
   map.frozen = true;
   return 0;
+}
+
+type MapFile = File & { readonly object: EmbeddedMap };
+
+/** The open file of a map; -EBADF where it is not open, -EINVAL where it is no map. */
+function findMapFile({ files }: KernelState, fd = 0): MapFile | number {
+  const file = files.get(fd);
+  if (file === undefined) return -EBADF;
+  return file.object.kind === "map" ? (file as MapFile) : -EINVAL;
 }
 
 const mayWrite = (file: File, map: EmbeddedMap): boolean => file.canWrite && !map.frozen;
@@ -109,8 +113,8 @@ const mayWrite = (file: File, map: EmbeddedMap): boolean => file.canWrite && !ma
 /** Flags as a number below 2^31: bits above become one that no command knows. */
 function flagsOf(flags: number | bigint | undefined): number {
   if (flags === undefined) return 0;
-  const number = Number(flags);
-  return number >= 0 && number < UNKNOWN_FLAG ? number : UNKNOWN_FLAG | Number(BigInt(flags) & BigInt(BPF_F_LOCK));
+  const number = Number(flags) || 0;
+  return number >= 0 && number < UNKNOWN_FLAG ? number : UNKNOWN_FLAG | Number(toBigInt(flags) & BigInt(BPF_F_LOCK));
 }
 
 const UNKNOWN_FLAG = 0x4000_0000;
