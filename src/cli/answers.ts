@@ -1,6 +1,7 @@
 // The program types that answer packets, and what their return values are called.
 // Linux: include/uapi/linux/bpf.h (enum xdp_action), include/uapi/linux/pkt_cls.h (TC_ACT_…)
 
+import { programTypeName } from "../client/program.ts";
 import type { ProgramSpec } from "../spec/spec.ts";
 import { BPF_XDP_CPUMAP, BPF_XDP_DEVMAP } from "../uapi/attach-types.ts";
 import * as flags from "../uapi/flags.ts";
@@ -33,7 +34,11 @@ const byType: ReadonlyMap<number, Answers> = new Map([
   [programTypes.BPF_PROG_TYPE_SCHED_CLS, { signed: true, name: (value) => trafficControl.get(value) }],
   [programTypes.BPF_PROG_TYPE_SCHED_ACT, { signed: true, name: (value) => trafficControl.get(value) }],
   [programTypes.BPF_PROG_TYPE_SOCKET_FILTER, { signed: false, name: (value) => (value === 0 ? "drop" : "keep") }],
+  [programTypes.BPF_PROG_TYPE_CGROUP_SKB, { signed: false, name: (value) => ["drop", "pass"][value] }],
 ]);
+
+/** The names of the types whose programs can be run on packets. */
+export const packetTypes: readonly string[] = [...byType.keys()].map(programTypeName);
 
 /** XDP programs that run behind a redirect, not on packets that come in. */
 const behindRedirects: readonly number[] = [BPF_XDP_DEVMAP, BPF_XDP_CPUMAP];

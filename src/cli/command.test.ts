@@ -91,6 +91,14 @@ it("run --json prints one object a line", async () => {
   expect(records.find(({ type }) => type === "answers")).toMatchObject({ packets: 442 });
 });
 
+it("advice names the command's own options", async () => {
+  const globals = join(root, "test/fixtures/globals.bpf.o");
+  const { stderr, status } = await run("run", globals, "--packets", traffic);
+  expect(status).toBe(1);
+  expect(stderr).toContain("--kernel linux");
+  expect(stderr).not.toContain("openKernel");
+});
+
 it("help says what there is", async () => {
   expect(await run("run", "--help")).toMatchObject({ status: 0, stdout: expect.stringContaining("--packets <file>") });
   expect(await run("--version")).toMatchObject({ status: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) });

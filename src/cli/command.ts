@@ -136,9 +136,13 @@ function report(error: unknown, { stderr }: Terminal): number {
   if (error instanceof Error && error.name === "AbortError") return INTERRUPTED;
   const { message, code, stack } = error as NodeJS.ErrnoException;
   const expected = typeof code === "string";
-  stderr.write(`skep: ${expected ? "" : "a mistake of skep itself: "}${message}\n`);
-  if (error instanceof VerifierError && error.diagnosis) stderr.write(`${printDiagnosis(error.diagnosis)}\n`);
+  stderr.write(`skep: ${expected ? "" : "a mistake of skep itself: "}${asOptions(message)}\n`);
+  if (error instanceof VerifierError && error.diagnosis)
+    stderr.write(`${asOptions(printDiagnosis(error.diagnosis))}\n`);
   if (process.env.DEBUG) stderr.write(`${error instanceof VerifierError ? error.log : ""}${stack}\n`);
   else if (!expected) stderr.write("skep: run it again with DEBUG=1 in the environment to see where\n");
   return FAILURE;
 }
+
+/** Advice to call openKernel as the option that does the same here. */
+const asOptions = (text: string): string => text.replace(/openKernel\(\{ kind: "(\w+)" \}\)/g, "--kernel $1");

@@ -83,6 +83,16 @@ describe.each(["embedded", "linux"] as const)("on %s", (kind) => {
     });
   });
 
+  it("a cgroup_skb program passes or drops", async (context) => {
+    using kernel = await open(kind, context);
+    const object = await readInput(new URL("../../test/fixtures/cgroup-skb.bpf.o", import.meta.url));
+    const records = [...run(kernel, { object, capture: captureOf(60, 200, 60) })];
+    expect(only(records, "answers")[0]!.answers).toEqual([
+      { value: 1, name: "pass", packets: 2 },
+      { value: 0, name: "drop", packets: 1 },
+    ]);
+  });
+
   it("a socket filter keeps or drops; a map without BTF is dumped as bytes", async (context) => {
     using kernel = await open(kind, context);
     const object = await readInput(new URL("legacy-maps/legacy-maps.bpf.o", examples));

@@ -10,7 +10,7 @@ import { readObject } from "../elf/object.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Capture } from "../pcap/pcap.ts";
 import type { MapSpec, ObjectSpec, ProgramSpec } from "../spec/spec.ts";
-import { readAnswer, takesPackets } from "./answers.ts";
+import { packetTypes, readAnswer, takesPackets } from "./answers.ts";
 import { CliError, type Input } from "./files.ts";
 import { count, grouped, hex, isZero, text } from "./values.ts";
 
@@ -105,7 +105,7 @@ function choosePrograms(spec: ObjectSpec, name: string | undefined): ProgramSpec
   if (chosen === undefined) throw new CliError(`${spec.name}: has no program "${name}"; its programs: ${there}`);
   if (takesPackets(chosen)) return [chosen];
   throw new CliError(
-    `${spec.name}: program "${name}" of section "${chosen.section}" takes no packets; these types do: xdp, sched_cls, sched_act, socket_filter`,
+    `${spec.name}: program "${name}" of section "${chosen.section}" takes no packets; these types do: ${packetTypes.join(", ")}`,
   );
 }
 
