@@ -1,12 +1,10 @@
 // Lookup and update in a hash map (4 → 8 bytes, 10,000 entries): from JavaScript and from a BPF program, on both kernels,
 // and the same system calls in a C loop (maps.c).
 
-import { type ChildProcessByStdio, spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import {
   add,
@@ -60,17 +58,23 @@ const cases: readonly BenchCase[] = operations.flatMap((operation) => [
 export async function openMaps(): Promise<Bench> {
   const contenders: Record<string, Contender> = {};
   const skipped: string[] = [];
+  const maps = new Map<Kernel["kind"], BpfMap>();
   const stack = new Disposables();
   try {
     for (const kind of ["linux", "embedded"] as const) {
       try {
         const kernel = stack.use(await openKernel({ kind }));
-        addKernel(kernel, contenders, stack);
+        maps.set(kind, addKernel(kernel, contenders, stack));
       } catch (error) {
         skipped.push(`${kind}: ${(error as Error).message}`);
       }
     }
-    addC(contenders, skipped, stack);
+    try {
+      const map = maps.get("linux");
+      if (map !== undefined) await addC(map, contenders, stack);
+    } catch (error) {
+      skipped.push(`${C}: ${(error as Error).message}`);
+    }
     // What is compared runs close together.
     const byOperation = operations.flatMap((operation) =>
       Object.entries(contenders).filter(([name]) => name.includes(operation)),
@@ -101,7 +105,8 @@ class Disposables {
   }
 }
 
-function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack: Disposables): void {
+/** Adds what a kernel does with a map of its own, and returns the map. */
+function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack: Disposables): BpfMap {
   const map = stack.use(
     BpfMap.create(kernel, { name: "bench", type: "hash", key: u32, value: u64, maxEntries: ENTRIES }),
   );
@@ -130,6 +135,7 @@ function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack:
       return ((performance.now() - began) * 1e6) / (RUNS * HELPER_CALLS);
     };
   }
+  return map;
 }
 
 /** Calls `body` with key after key. */
@@ -156,29 +162,20 @@ function callsOf(operation: Operation, fd: number): Item[] {
   ]);
 }
 
-/** Compiles maps.c and keeps it running: it is told an operation by a line, and answers with nanoseconds. */
-function addC(contenders: Record<string, Contender>, skipped: string[], stack: Disposables): void {
-  if (contenders["linux lookup, raw bytes"] === undefined) return;
+/** Compiles maps.c and loads it into this process, so that both loops run on one thread and on one map. */
+async function addC(map: BpfMap, contenders: Record<string, Contender>, stack: Disposables): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "skep-bench-"));
   stack.use({ [Symbol.dispose]: () => rmSync(folder, { recursive: true }) });
-  const binary = join(folder, "maps");
+  const library = join(folder, "maps.so");
   const source = fileURLToPath(new URL("maps.c", import.meta.url));
-  const { status, error, stderr } = spawnSync("cc", ["-O2", "-o", binary, source], { encoding: "utf8" });
-  if (status !== 0) {
-    skipped.push(`${C}: ${error?.message ?? stderr.trim()}`);
-    return;
-  }
-  const child: ChildProcessByStdio<Writable, Readable, null> = spawn(binary, [ENTRIES, CALLS, STRIDE].map(String), {
-    stdio: ["pipe", "pipe", "inherit"],
+  const { status, error, stderr } = spawnSync("cc", ["-O2", "-shared", "-fPIC", "-o", library, source], {
+    encoding: "utf8",
   });
-  stack.use({ [Symbol.dispose]: () => child.stdin.end() });
-  const answers = createInterface(child.stdout)[Symbol.asyncIterator]();
+  if (status !== 0) throw new Error(error?.message ?? stderr.trim());
+  const { default: koffi } = await import("koffi");
+  const loaded = koffi.load(library);
   for (const operation of operations) {
-    contenders[`${C} ${operation}`] = async () => {
-      child.stdin.write(`${operation}\n`);
-      const { value, done } = await answers.next();
-      if (done) throw new Error("maps.c has ended before its answer");
-      return Number(value);
-    };
+    const loop = loaded.func(`double ${operation}(int, uint32_t, uint32_t, uint32_t)`);
+    contenders[`${C} ${operation}`] = () => loop(map.fd, ENTRIES, CALLS, STRIDE);
   }
 }
