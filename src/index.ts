@@ -10,11 +10,12 @@ export {
 } from "./client/errors.ts";
 export {
   BpfMap,
+  HashMap,
   KeyedMap,
   type KeyedOptions,
   type KeyedType,
   MapEntries,
-  type PerCpuType,
+  type MapOfType,
   RingBufferMap,
   type RingBufferMapOptions,
 } from "./client/map.ts";

@@ -17,14 +17,22 @@ import { openPin, pin } from "./pins.ts";
 import { RingBuffer, type RingBufferOptions } from "./ring-buffer.ts";
 
 type MapTypeName = NameOf<typeof mapTypes, "BPF_MAP_TYPE_">;
-/** Types with one value a key. */
-export type KeyedType = Extract<MapTypeName, "array" | "hash">;
-/** Types with one value a key and possible CPU. */
-export type PerCpuType = Extract<MapTypeName, "percpu_array" | "percpu_hash">;
+/** Types with a value for each key; the per-CPU ones with a value for each key and possible CPU. */
+export type KeyedType = Extract<MapTypeName, "array" | "hash" | "percpu_array" | "percpu_hash">;
+
+/** The class of the maps of a type. */
+export type MapOfType<Type extends KeyedType, K, V> = Type extends "array"
+  ? KeyedMap<K, V>
+  : Type extends "percpu_array"
+    ? KeyedMap<K, V[]>
+    : Type extends "hash"
+      ? HashMap<K, V>
+      : HashMap<K, V[]>;
 
 const numberOfType = numbersByName(mapTypes, "BPF_MAP_TYPE_");
 const nameOfType = namesByNumber(mapTypes, "BPF_MAP_TYPE_");
-const keyedTypes = new Set([mapTypes.BPF_MAP_TYPE_ARRAY, mapTypes.BPF_MAP_TYPE_HASH]);
+const arrayTypes = new Set([mapTypes.BPF_MAP_TYPE_ARRAY, mapTypes.BPF_MAP_TYPE_PERCPU_ARRAY]);
+const hashTypes = new Set([mapTypes.BPF_MAP_TYPE_HASH, mapTypes.BPF_MAP_TYPE_PERCPU_HASH]);
 const perCpuTypes = new Set([mapTypes.BPF_MAP_TYPE_PERCPU_ARRAY, mapTypes.BPF_MAP_TYPE_PERCPU_HASH]);
 
 interface CommonOptions {
@@ -37,7 +45,7 @@ interface CommonOptions {
   readonly numaNode?: number;
 }
 
-export interface KeyedOptions<K, V, Type = KeyedType> extends CommonOptions {
+export interface KeyedOptions<K, V, Type extends KeyedType = KeyedType> extends CommonOptions {
   readonly type: Type;
   readonly key: Codec<K>;
   /** For a per-CPU type, the codec of one CPU's value. */
@@ -54,7 +62,7 @@ export interface RingBufferMapOptions<T = Uint8Array> extends Omit<CommonOptions
   readonly record?: Codec<T>;
 }
 
-/** How to read a map that is there already: `type`, where given, must be the map's. */
+/** How to read a map that is there already: `type` must be the map's. Without it, the map is an array or a hash whose keys are not deleted. */
 type Opening<Options> = Pick<Options, Extract<keyof Options, "type" | "key" | "value" | "record">>;
 
 /** A live map: a file descriptor, what the kernel says of it, and its life. */
@@ -79,8 +87,7 @@ export abstract class BpfMap implements Disposable {
    * using map = BpfMap.create(kernel, { name: "my_array", type: "array", key: u32, value: u64, maxEntries: 100 });
    * map.set(1, 1234n);
    */
-  static create<K, V>(kernel: Kernel, options: KeyedOptions<K, V, KeyedType>): KeyedMap<K, V>;
-  static create<K, V>(kernel: Kernel, options: KeyedOptions<K, V, PerCpuType>): KeyedMap<K, V[]>;
+  static create<K, V, Type extends KeyedType>(kernel: Kernel, options: KeyedOptions<K, V, Type>): MapOfType<Type, K, V>;
   static create<T = Uint8Array>(kernel: Kernel, options: RingBufferMapOptions<T>): RingBufferMap<T>;
   static create(kernel: Kernel, options: AnyOptions): BpfMap {
     const type = numberOfType.get(options.type);
@@ -120,12 +127,12 @@ export abstract class BpfMap implements Disposable {
    *
    * @throws BpfError `ENOENT` where nothing is pinned there, `EACCES` without permission, `EINVAL` where it is no such map
    */
-  static open<K, V>(kernel: Kernel, path: string, options: Opening<KeyedOptions<K, V, PerCpuType>>): KeyedMap<K, V[]>;
-  static open<K, V>(
+  static open<K, V, Type extends KeyedType>(
     kernel: Kernel,
     path: string,
-    options: Omit<Opening<KeyedOptions<K, V>>, "type"> & { type?: KeyedType },
-  ): KeyedMap<K, V>;
+    options: Opening<KeyedOptions<K, V, Type>>,
+  ): MapOfType<Type, K, V>;
+  static open<K, V>(kernel: Kernel, path: string, options: Omit<Opening<KeyedOptions<K, V>>, "type">): KeyedMap<K, V>;
   static open<T = Uint8Array>(
     kernel: Kernel,
     path: string,
@@ -140,12 +147,12 @@ export abstract class BpfMap implements Disposable {
    *
    * @throws BpfError `EBADFD` where it is not open, `EINVAL` where it is no such map; the file descriptor stays open then
    */
-  static adopt<K, V>(kernel: Kernel, fd: number, options: Opening<KeyedOptions<K, V, PerCpuType>>): KeyedMap<K, V[]>;
-  static adopt<K, V>(
+  static adopt<K, V, Type extends KeyedType>(
     kernel: Kernel,
     fd: number,
-    options: Omit<Opening<KeyedOptions<K, V>>, "type"> & { type?: KeyedType },
-  ): KeyedMap<K, V>;
+    options: Opening<KeyedOptions<K, V, Type>>,
+  ): MapOfType<Type, K, V>;
+  static adopt<K, V>(kernel: Kernel, fd: number, options: Omit<Opening<KeyedOptions<K, V>>, "type">): KeyedMap<K, V>;
   static adopt<T = Uint8Array>(kernel: Kernel, fd: number, options: Opening<RingBufferMapOptions<T>>): RingBufferMap<T>;
   static adopt(kernel: Kernel, fd: number, options: AnyOpening): BpfMap {
     checkNumbers({ fd }, { command: commands.BPF_OBJ_GET_INFO_BY_FD });
@@ -200,7 +207,7 @@ export abstract class BpfMap implements Disposable {
   }
 }
 
-/** A map with a value for each key: arrays and hashes; for a per-CPU type the value is an array with one element a possible CPU. */
+/** A map with a value for each key; for a per-CPU type the value is an array with one element a possible CPU. */
 export class KeyedMap<K, V> extends BpfMap implements Iterable<[K, V]> {
   readonly #key: Codec<K>;
   readonly #value: Codec<V>;
@@ -255,20 +262,6 @@ export class KeyedMap<K, V> extends BpfMap implements Iterable<[K, V]> {
     return this;
   }
 
-  /**
-   * Removes a key. BPF_MAP_DELETE_ELEM, Linux 3.18.
-   *
-   * @returns whether the key was there
-   * @throws BpfError `EINVAL` on an array, whose elements cannot be deleted; `EPERM` on a frozen map
-   */
-  delete(key: K): boolean {
-    this.#encodeKey(key);
-    const result = this.kernel.bpf(commands.BPF_MAP_DELETE_ELEM, { map_fd: this.fd, key: this.#lookup.key });
-    if (result === -ENOENT) return false;
-    this.#check(result, commands.BPF_MAP_DELETE_ELEM);
-    return true;
-  }
-
   /** Makes the map read-only for user space, for ever. BPF_MAP_FREEZE, Linux 5.2. `EBUSY` while it is mapped writable. */
   freeze(): void {
     this.#check(this.kernel.bpf(commands.BPF_MAP_FREEZE, { map_fd: this.fd }), commands.BPF_MAP_FREEZE);
@@ -281,7 +274,11 @@ export class KeyedMap<K, V> extends BpfMap implements Iterable<[K, V]> {
    * @throws IterationError after more than `maxEntries` steps, when changes keep sending the walk back to its start
    */
   entries(): MapEntries<K, V> {
-    return new MapEntries(this, this.#key);
+    return new MapEntries(
+      this,
+      (key) => this.#keyAfter(key),
+      (key) => this.#entryOf(key),
+    );
   }
 
   *keys(): IterableIterator<K> {
@@ -294,6 +291,30 @@ export class KeyedMap<K, V> extends BpfMap implements Iterable<[K, V]> {
 
   [Symbol.iterator](): MapEntries<K, V> {
     return this.entries();
+  }
+
+  /** BPF_MAP_DELETE_ELEM; whether the key was there. */
+  protected remove(key: K): boolean {
+    this.#encodeKey(key);
+    const result = this.kernel.bpf(commands.BPF_MAP_DELETE_ELEM, { map_fd: this.fd, key: this.#lookup.key });
+    if (result === -ENOENT) return false;
+    this.#check(result, commands.BPF_MAP_DELETE_ELEM);
+    return true;
+  }
+
+  /** The key behind `key`, or the first where that is null; undefined behind the last. */
+  #keyAfter(key: Uint8Array | null): Uint8Array | undefined {
+    const next = new Uint8Array(this.#key.size);
+    const result = this.kernel.bpf(commands.BPF_MAP_GET_NEXT_KEY, { map_fd: this.fd, key, next_key: next });
+    if (result === -ENOENT) return undefined;
+    this.#check(result, commands.BPF_MAP_GET_NEXT_KEY);
+    return next;
+  }
+
+  /** Key and value, looked up by the key's own bytes: its padding need not be zero. */
+  #entryOf(key: Uint8Array): [K, V] | undefined {
+    this.#lookup.key.set(key);
+    return this.#lookUp() ? [this.#key.decode(this.#keyView, 0), this.#value.decode(this.#valueView, 0)] : undefined;
   }
 
   #encodeKey(key: K): void {
@@ -310,24 +331,32 @@ export class KeyedMap<K, V> extends BpfMap implements Iterable<[K, V]> {
 
   #check(result: number, command: number): void {
     if (result >= 0) return;
-    const hint = this.#explain(-result, command);
+    const hint = this.#explain(-result);
     check(result, command, { subject: this.name, ...(hint === undefined ? {} : { hint }) });
   }
 
-  #explain(errno: number, command: number): string | undefined {
-    const isArray =
-      this.info.type === mapTypes.BPF_MAP_TYPE_ARRAY || this.info.type === mapTypes.BPF_MAP_TYPE_PERCPU_ARRAY;
-    const { max_entries } = this.info;
+  #explain(errno: number): string | undefined {
+    const { max_entries, type } = this.info;
     if (errno === E2BIG) {
-      return isArray
+      return arrayTypes.has(type)
         ? `an array's index is below its max_entries, ${max_entries}; got ${this.#keyView.getUint32(0, true)}`
         : `the map is full: it has its max_entries, ${max_entries}`;
     }
-    if (errno === EINVAL && command === commands.BPF_MAP_DELETE_ELEM && isArray) {
-      return "an array's elements cannot be deleted; write zero instead";
-    }
     if (errno === EPERM) return "the map is frozen, or it was opened without this access";
     return undefined;
+  }
+}
+
+/** A map whose keys come and go. */
+export class HashMap<K, V> extends KeyedMap<K, V> {
+  /**
+   * Removes a key. BPF_MAP_DELETE_ELEM, Linux 3.18.
+   *
+   * @returns whether the key was there
+   * @throws BpfError `EPERM` on a map that is frozen or opened for reading only
+   */
+  delete(key: K): boolean {
+    return this.remove(key);
   }
 }
 
@@ -335,28 +364,34 @@ export class KeyedMap<K, V> extends BpfMap implements Iterable<[K, V]> {
 export class MapEntries<K, V> implements IterableIterator<[K, V]> {
   /** Keys that vanished between being named and being read. */
   skipped = 0;
-  readonly #map: KeyedMap<K, V>;
-  readonly #codec: Codec<K>;
+  readonly #map: Pick<BpfMap, "name" | "maxEntries">;
+  readonly #keyAfter: (key: Uint8Array | null) => Uint8Array | undefined;
+  readonly #entryOf: (key: Uint8Array) => [K, V] | undefined;
   #next: Uint8Array | undefined;
   #steps = 0;
 
-  constructor(map: KeyedMap<K, V>, codec: Codec<K>) {
+  constructor(
+    map: Pick<BpfMap, "name" | "maxEntries">,
+    keyAfter: (key: Uint8Array | null) => Uint8Array | undefined,
+    entryOf: (key: Uint8Array) => [K, V] | undefined,
+  ) {
     this.#map = map;
-    this.#codec = codec;
-    this.#next = this.#keyAfter(null);
+    this.#keyAfter = keyAfter;
+    this.#entryOf = entryOf;
+    this.#next = keyAfter(null);
   }
 
   next(): IteratorResult<[K, V], undefined> {
+    const { name, maxEntries } = this.#map;
     while (this.#next !== undefined) {
-      if (this.#steps++ >= this.#map.maxEntries) {
+      if (this.#steps++ >= maxEntries) {
         throw new IterationError(
-          `map "${this.#map.name}": not at its end after ${this.#map.maxEntries} keys, because keys were deleted meanwhile; walk it again`,
+          `map "${name}": not at its end after ${maxEntries} keys, because keys were deleted meanwhile; walk it again`,
         );
       }
-      const key = this.#codec.decode(new DataView(this.#next.buffer), 0);
-      const value = this.#map.get(key);
+      const entry = this.#entryOf(this.#next);
       this.#next = this.#keyAfter(this.#next);
-      if (value !== undefined) return { done: false, value: [key, value] };
+      if (entry !== undefined) return { done: false, value: entry };
       this.skipped++;
     }
     return { done: true, value: undefined };
@@ -364,14 +399,6 @@ export class MapEntries<K, V> implements IterableIterator<[K, V]> {
 
   [Symbol.iterator](): this {
     return this;
-  }
-
-  #keyAfter(key: Uint8Array | null): Uint8Array | undefined {
-    const next = new Uint8Array(this.#codec.size);
-    const result = this.#map.kernel.bpf(commands.BPF_MAP_GET_NEXT_KEY, { map_fd: this.#map.fd, key, next_key: next });
-    if (result === -ENOENT) return undefined;
-    check(result, commands.BPF_MAP_GET_NEXT_KEY, { subject: this.#map.name });
-    return next;
   }
 }
 
@@ -405,7 +432,7 @@ export class RingBufferMap<T = Uint8Array> extends BpfMap {
   }
 }
 
-type AnyOptions = KeyedOptions<unknown, unknown, KeyedType | PerCpuType> | RingBufferMapOptions<unknown>;
+type AnyOptions = KeyedOptions<unknown, unknown> | RingBufferMapOptions<unknown>;
 type AnyOpening = { type?: string; key?: Codec<unknown>; value?: Codec<unknown>; record?: Codec<unknown> };
 
 /** The name of a BPF_MAP_TYPE_…: `"array"`. */
@@ -413,7 +440,7 @@ export const mapTypeName = (type: number): string =>
   nameOfType.get(type)?.slice("BPF_MAP_TYPE_".length).toLowerCase() ?? `type ${type}`;
 
 const isSupported = (type: number): boolean =>
-  keyedTypes.has(type) || perCpuTypes.has(type) || type === mapTypes.BPF_MAP_TYPE_RINGBUF;
+  arrayTypes.has(type) || hashTypes.has(type) || type === mapTypes.BPF_MAP_TYPE_RINGBUF;
 
 const unsupportedType = (type: string, name = ""): UnsupportedError =>
   new UnsupportedError(
@@ -446,9 +473,10 @@ function make(kernel: Kernel, fd: number, { type, key, value, record }: AnyOpeni
   if (value.size !== info.value_size) {
     throw mismatch(info, `its values have ${info.value_size} bytes; ${value.name} has ${value.size}`);
   }
+  const Keyed = hashTypes.has(info.type) ? HashMap : KeyedMap;
   return perCpu
-    ? new KeyedMap(kernel, fd, info, key, perCpuCodec(value, kernel.system.possibleCpus.length))
-    : new KeyedMap(kernel, fd, info, key, value);
+    ? new Keyed(kernel, fd, info, key, perCpuCodec(value, kernel.system.possibleCpus.length))
+    : new Keyed(kernel, fd, info, key, value);
 }
 
 const mismatch = (info: MapInfo, hint: string): BpfError =>

@@ -8,7 +8,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import type { ObjectSpec } from "../spec/spec.ts";
 import { UnsupportedError } from "./errors.ts";
 import { load } from "./load.ts";
-import type { BpfMap, KeyedMap, RingBufferMap } from "./map.ts";
+import type { BpfMap, HashMap, RingBufferMap } from "./map.ts";
 import type { BpfProgram } from "./program.ts";
 
 export interface LoadOptions {
@@ -21,13 +21,13 @@ export interface LoadOptions {
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: what a map holds is known to the object's BTF, not to TypeScript
-type UntypedMap = KeyedMap<any, any> & RingBufferMap<any>;
+type UntypedMap = HashMap<any, any> & RingBufferMap<any>;
 
 /** The maps that a caller expects in an object. Without it each map offers every method, and those that its type lacks are not there at run time. */
 export type ObjectMaps = Readonly<Record<string, BpfMap>>;
 
 /**
- * Maps and programs of an object file, by name. `BpfObject.load<{ packets: KeyedMap<string, Traffic> }>(…)` says what its maps hold.
+ * Maps and programs of an object file, by name. `BpfObject.load<{ packets: HashMap<string, Traffic> }>(…)` says what its maps hold.
  */
 export class BpfObject<Maps extends ObjectMaps = Readonly<Record<string, UntypedMap>>> implements Disposable {
   readonly spec: ObjectSpec;
