@@ -5,13 +5,13 @@ import { encodeInstructions, type Instruction } from "../asm/instruction.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { type Attr, BPF_OBJ_NAME_LEN } from "../uapi/attr.ts";
 import * as commands from "../uapi/commands.ts";
-import { EBADF, EINVAL, ENOSPC } from "../uapi/errno.ts";
+import { EBADF, EINVAL, ENOSPC, ENOTSUPP } from "../uapi/errno.ts";
 import { funcInfo, lineInfo, type ProgInfo } from "../uapi/info.ts";
 import { type NameOf, namesByNumber, numbersByName } from "../uapi/names.ts";
 import * as programTypes from "../uapi/program-types.ts";
 import { cString, sizeOf } from "../uapi/struct.ts";
 import { checkNumbers, checkText } from "./arguments.ts";
-import { BpfError, check, failed, syscallName, UnsupportedError, VerifierError } from "./errors.ts";
+import { BpfError, failed, syscallName, UnsupportedError, VerifierError } from "./errors.ts";
 import { readProgInfo } from "./info.ts";
 import { openPin, pin } from "./pins.ts";
 
@@ -71,6 +71,8 @@ const FUNC_INFO_SIZE = sizeOf(funcInfo);
 const LINE_INFO_SIZE = sizeOf(lineInfo);
 const FIRST_LOG_SIZE = 64 * 1024;
 const LARGEST_LOG_SIZE = 64 * 1024 * 1024;
+/** Bytes of the shortest packet that a program is run on. */
+const ETHERNET_HEADER = 14;
 /** A program may make its packet longer, at both ends, by less than this. */
 const ROOM_TO_GROW = 4096;
 
@@ -169,13 +171,28 @@ export class BpfProgram implements Disposable {
       const ctx_size_out = contextOut.length;
       Object.assign(attr, { ctx_in: context, ctx_size_in: context.length, ctx_out: contextOut, ctx_size_out });
     }
-    check(this.kernel.bpf(commands.BPF_PROG_TEST_RUN, attr), commands.BPF_PROG_TEST_RUN, { subject: this.name });
+    const result = this.kernel.bpf(commands.BPF_PROG_TEST_RUN, attr);
+    if (result < 0) {
+      const hint = this.#explainTestRun(-result, data?.length);
+      throw failed(-result, commands.BPF_PROG_TEST_RUN, {
+        subject: this.name,
+        ...(hint === undefined ? {} : { hint }),
+      });
+    }
     return {
       returnValue: attr.retval ?? 0,
       data: dataOut.subarray(0, attr.data_size_out ?? 0),
       context: contextOut.subarray(0, attr.ctx_size_out ?? 0),
       duration: attr.duration ?? 0,
     };
+  }
+
+  #explainTestRun(errno: number, length = 0): string | undefined {
+    if (errno === ENOTSUPP) return `programs of type ${this.type} have no test runs`;
+    if (errno === EINVAL && length < ETHERNET_HEADER) {
+      return `data is a packet of at least ${ETHERNET_HEADER} bytes, its Ethernet header; got ${length}`;
+    }
+    return undefined;
   }
 
   /** Pins the program at a path in a BPF file system. BPF_OBJ_PIN, Linux 4.4. `EEXIST` where something is pinned there. */

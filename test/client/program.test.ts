@@ -27,3 +27,18 @@ contract("a repetition that is no u32 is refused, not run four billion times", (
   }
   expect(pass.testRun({ data, repeat: 2 }).returnValue).toBe(2);
 });
+
+contract("a packet that is too short is refused with both lengths", (kernel) => {
+  using pass = load(kernel);
+  const message = "EINVAL: data is a packet of at least 14 bytes, its Ethernet header; got";
+  expect(() => pass.testRun({ data: new Uint8Array(13) })).toThrow(`${message} 13`);
+  expect(() => pass.testRun()).toThrow(`${message} 0`);
+});
+
+contract("a test run gives the packet and the context as the program left them", (kernel) => {
+  using pass = load(kernel);
+  const data = Uint8Array.from({ length: 64 }, (_, index) => index);
+  const context = new Uint8Array(24);
+  new DataView(context.buffer).setUint32(4, 64, true);
+  expect(pass.testRun({ data, context })).toMatchObject({ returnValue: 2, data, context });
+});
