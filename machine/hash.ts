@@ -72,9 +72,9 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
   if (error) return error;
   const element = take(map);
   if (!element) return -ENOMEM;
-  copy(valueOf(map, element), value, map.valueSize);
   if (old) unlink(map, old);
   link(map, element, key, hash);
+  copy(valueOf(map, element), value, map.valueSize);
   if (old) give(map, old);
   return 0;
 }
@@ -139,7 +139,7 @@ export function take(map: MapHeader): Element | null {
   return element;
 }
 
-/** Puts an element in front of its bucket. */
+/** Puts an element in front of its bucket. To be called before its value is set: the key may lie in what was its value. */
 export function link(map: MapHeader, element: Element, key: usize, hash: u32): void {
   copy(keyOf(element), key, map.keySize);
   const bucket = bucketAt(map, hash & map.mask);

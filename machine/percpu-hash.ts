@@ -34,7 +34,7 @@ function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
   const element = take(map);
   if (!element) return -ENOMEM;
   const values = valueOf(map, element);
-  memory.fill(values, 0, map.stride * load<u32>(CPUS));
   link(map, element, key, hash);
+  memory.fill(values, 0, map.stride * load<u32>(CPUS));
   return <i32>values;
 }

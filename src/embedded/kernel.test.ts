@@ -16,6 +16,7 @@ import {
   r3,
   r4,
   r5,
+  r6,
   r10,
   store,
 } from "../asm/builder.ts";
@@ -203,6 +204,41 @@ test("helpers see elements for which memory grew while the program ran", () => {
     exit(),
   );
   expect(run(kernel, fd)).toBe(5);
+});
+
+test("a key that lies in the value of the deleted element that is reused is taken before it is overwritten", () => {
+  using kernel = new EmbeddedKernel();
+  const hash = { map_type: BPF_MAP_TYPE_HASH, key_size: 4, value_size: 8, max_entries: 1 };
+  const map_fd = kernel.bpf(commands.BPF_MAP_CREATE, hash);
+  const bytes = (first: number, size: number) => Uint8Array.of(first, ...new Uint8Array(size - 1));
+  kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key: bytes(1, 4), value: bytes(5, 8) });
+  const fd = load(
+    kernel,
+    store("w", r10, -4, 1),
+    store("dw", r10, -16, 9),
+    mov(r2, r10),
+    add(r2, -4),
+    loadMapFd(r1, map_fd),
+    call(helpers.BPF_FUNC_map_lookup_elem),
+    jump("jeq", r0, 0, "end"),
+    mov(r6, r0),
+    mov(r2, r10),
+    add(r2, -4),
+    loadMapFd(r1, map_fd),
+    call(helpers.BPF_FUNC_map_delete_elem),
+    mov(r2, r6),
+    mov(r3, r10),
+    add(r3, -16),
+    mov(r4, 0),
+    loadMapFd(r1, map_fd),
+    call(helpers.BPF_FUNC_map_update_elem),
+    label("end"),
+    exit(),
+  );
+  run(kernel, fd);
+  const value = new Uint8Array(8);
+  expect(kernel.bpf(commands.BPF_MAP_LOOKUP_ELEM, { map_fd, key: bytes(5, 4), value })).toBe(0);
+  expect(value).toEqual(bytes(9, 8));
 });
 
 test("a disposed watch is not called, and lets the map go", async () => {

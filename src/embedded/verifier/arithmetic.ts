@@ -7,6 +7,7 @@ import { deny, reject } from "./refusal.ts";
 import type { BinaryOp, Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
+import * as tnum from "./tnum.ts";
 import { isPointer, isScalar, type Pointer, typeName, type Value } from "./values.ts";
 import type { Walk } from "./walk.ts";
 
@@ -148,6 +149,10 @@ function compute(
   }
   const result = moved(walk, base, amount as Scalar, code === insn.BPF_SUB ? "sub" : "add");
   checkOffset(result.variable, result.offset, result.kind);
+  if (walk.mayNotLeak && result.kind === "fp" && !scalars.isConstant(result.variable)) {
+    const where = `var_off=${tnum.print(result.variable.bits)} off=${result.offset}`;
+    deny("stack-bounds", `R${register} variable stack access prohibited for !root, ${where}`, register);
+  }
   return result;
 }
 

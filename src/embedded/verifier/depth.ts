@@ -23,10 +23,10 @@ export function checkStackDepth(
   // Deepest stack and longest chain from each subprogram; calls that go in a circle were refused while walking.
   const known: ({ readonly bytes: number; readonly frames: number } | undefined)[] = [];
   const measure = (subprogram: number, above: number): { readonly bytes: number; readonly frames: number } => {
-    if (above >= MAX_CALL_FRAMES) {
-      throw new Refusal(E2BIG, "call-depth", `the call stack of ${above} frames is too deep !`);
-    }
     const done = known[subprogram];
+    if (above + (done?.frames ?? 1) > MAX_CALL_FRAMES) {
+      throw new Refusal(E2BIG, "call-depth", `the call stack of ${MAX_CALL_FRAMES} frames is too deep !`);
+    }
     if (done) return done;
     let below = { bytes: 0, frames: 0 };
     for (const callee of calls[subprogram]!) {

@@ -20,10 +20,17 @@ export function printInstruction(instructions: readonly Instruction[], at: numbe
   return `(${opcode}) ${disassemble(instruction, instructions[at + 1])}`;
 }
 
+/** Characters that are kept; of a longer log, its end. */
+const MAX_LENGTH = 1 << 26;
+
 export class Log {
   private readonly input: VerifierInput;
   private readonly lines: string[] = [];
+  /** Lines that were let go in front of these, and characters in these. */
+  private dropped = 0;
+  private characters = 0;
   private lastSource: LineInfo | undefined;
+  private readonly sources = new Map<LineInfo, string>();
   /** Whether instructions are logged. */
   readonly walks: boolean;
   readonly everything: boolean;
@@ -36,21 +43,22 @@ export class Log {
 
   /** Number of lines, to go back to. */
   get length(): number {
-    return this.lines.length;
+    return this.dropped + this.lines.length;
   }
 
   /** Level 1 shows one path only: forgets what a finished path logged. */
   rewind(length: number): void {
-    if (!this.everything) this.lines.length = length;
+    if (this.everything) return;
+    for (const line of this.lines.splice(Math.max(length - this.dropped, 0))) this.characters -= line.length;
   }
 
   message(text: string): void {
-    if (this.input.logLevel !== 0) this.lines.push(...text.split("\n"));
+    if (this.input.logLevel !== 0) for (const line of text.split("\n")) this.add(line);
   }
 
   /** The state at the begin of a path: `from 3 to 5: R0=…`. */
   state(prefix: string, state: State): void {
-    if (this.walks) this.lines.push(`${prefix}: ${printState(state)}`);
+    if (this.walks) this.add(`${prefix}: ${printState(state)}`);
   }
 
   instruction(at: number): void {
@@ -58,9 +66,9 @@ export class Log {
     const source = this.input.lines && lineAt(this.input.lines, at);
     if (source && source !== this.lastSource) {
       this.lastSource = source;
-      this.lines.push(`; ${source.text.trim()} @ ${source.file.replace(/^.*\//, "")}:${source.line}`);
+      this.add(this.sourceLine(source));
     }
-    this.lines.push(`${at}: ${printInstruction(this.input.instructions, at)}`);
+    this.add(`${at}: ${printInstruction(this.input.instructions, at)}`);
   }
 
   /** Registers that the last instruction used, beside it, and stack slots that it changed. */
@@ -75,9 +83,10 @@ export class Log {
       if (slot && slot !== old.stack[index]) changed.push(`fp${-8 * (index + 1)}=${printSlot(slot)}`);
     });
     if (changed.length === 0) return;
-    const line = this.lines[this.lines.length - 1]!;
+    const line = this.lines.pop()!;
+    this.characters -= line.length;
     const column = Math.ceil(Math.max(line.length + 5, 40) / 8) * 8 - 2;
-    this.lines[this.lines.length - 1] = `${line.padEnd(column)}; ${changed.join(" ")}`;
+    this.add(`${line.padEnd(column)}; ${changed.join(" ")}`);
   }
 
   /** The whole log. */
@@ -90,14 +99,35 @@ export class Log {
     );
     return this.lines.map((line) => `${line}\n`).join("");
   }
+
+  private add(line: string): void {
+    this.lines.push(line);
+    this.characters += line.length;
+    while (this.characters > MAX_LENGTH && this.lines.length > 1) {
+      const first = this.lines.splice(0, Math.ceil(this.lines.length / 2));
+      this.dropped += first.length;
+      for (const { length } of first) this.characters -= length;
+    }
+  }
+
+  private sourceLine(source: LineInfo): string {
+    const known = this.sources.get(source);
+    if (known !== undefined) return known;
+    const line = `; ${source.text.trim()} @ ${source.file.slice(source.file.lastIndexOf("/") + 1)}:${source.line}`;
+    this.sources.set(source, line);
+    return line;
+  }
 }
 
-/** The source line that an instruction belongs to. */
+/** The source line that an instruction belongs to; `lines` are in the order of instructions. */
 export function lineAt(lines: readonly LineInfo[], at: number): LineInfo | undefined {
-  let found: LineInfo | undefined;
-  for (const line of lines)
-    if (line.instruction <= at && (!found || line.instruction >= found.instruction)) found = line;
-  return found;
+  let [first, end] = [0, lines.length];
+  while (first < end) {
+    const middle = (first + end) >> 1;
+    if (lines[middle]!.instruction <= at) first = middle + 1;
+    else end = middle;
+  }
+  return lines[first - 1];
 }
 
 /** Where an instruction comes from, for a diagnosis. */

@@ -130,6 +130,13 @@ export function giveStackToHelper(
   const { from, to } = extent;
   const { stack } = walk.state.frames[base.frame]!;
   const overwritten = access.write && access.whole && extent.fixed;
+  if (access.write && walk.mayNotLeak) {
+    for (let at = from; at < to; at++) {
+      if (isPointer(stack[slotIndex(at)]?.value)) {
+        deny("spilled-pointer", "attempt to corrupt spilled pointer on stack", register);
+      }
+    }
+  }
   if (!overwritten) {
     touch(walk, base.frame, extent);
     for (let at = from; at < to; at++) {

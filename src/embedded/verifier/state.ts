@@ -82,11 +82,11 @@ export function mapValues(state: State, change: (value: Value) => Value | undefi
   }
 }
 
-/** Types of a slot whose spilled value is lost. */
-export const scrubbed = (types: number): number => {
+/** Types of a slot whose spilled value must not be read any more. */
+const scrubbed = (types: number): number => {
   let result = 0;
   for (let byte = 0; byte < 8; byte++)
-    result |= (typeOf(types, byte) === SPILL ? MISC : typeOf(types, byte)) << (2 * byte);
+    result |= (typeOf(types, byte) === SPILL ? INVALID : typeOf(types, byte)) << (2 * byte);
   return result;
 };
 

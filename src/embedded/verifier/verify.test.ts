@@ -200,10 +200,68 @@ const refused: readonly [name: string, items: readonly asm.Item[], reason: strin
       { capabilities: { bpf: true, perfmon: false } },
     ],
     [
+      "a helper that overwrites half of a spilled pointer without CAP_PERFMON",
+      [
+        asm.store("dw", r10, -8, r10),
+        asm.mov(r2, 0),
+        asm.mov(r3, r10),
+        asm.add(r3, -8),
+        asm.mov(r4, 4),
+        asm.call(helper.BPF_FUNC_xdp_load_bytes),
+        asm.load("w", r0, r10, -4),
+        asm.exit(),
+      ],
+      "attempt to corrupt spilled pointer on stack",
+      { capabilities: { bpf: true, perfmon: false } },
+    ],
+    [
+      "a spilled packet pointer that is read when the packet has moved, without CAP_PERFMON",
+      [
+        asm.load("w", r2, r1, 0),
+        asm.store("dw", r10, -8, r2),
+        asm.mov(r2, 0),
+        asm.call(helper.BPF_FUNC_xdp_adjust_head),
+        asm.load("dw", r0, r10, -8),
+        asm.exit(),
+      ],
+      "invalid read from stack off -8+0 size 8",
+      { capabilities: { bpf: true, perfmon: false } },
+    ],
+    [
+      "a place in the stack that is not known without CAP_PERFMON",
+      [
+        asm.load("w", r2, r1, 12),
+        asm.alu64("and", r2, 7),
+        asm.mov(r3, r10),
+        asm.add(r3, r2),
+        asm.store("b", r3, -8, 0),
+        ...end,
+      ],
+      "R3 variable stack access prohibited for !root, var_off=(0x0; 0x7) off=0",
+      { capabilities: { bpf: true, perfmon: false } },
+    ],
+    [
       "a return value out of range",
       [asm.mov(r0, 2), asm.exit()],
       "At program exit the register R0 has smin=2 smax=2 should have been in [0, 1]",
       { type: programType.BPF_PROG_TYPE_CGROUP_SKB },
+    ],
+    [
+      "a chain of 9 frames that no path takes",
+      [
+        asm.callLocal("2"),
+        asm.callLocal("1"),
+        ...end,
+        ...[1, 2, 3, 4, 5, 6, 7, 8].flatMap((number) => [
+          asm.label(`${number}`),
+          asm.mov(r0, number),
+          asm.jump("jeq", r0, number, `end ${number}`),
+          ...(number < 8 ? [asm.callLocal(`${number + 1}`)] : []),
+          asm.label(`end ${number}`),
+          asm.exit(),
+        ]),
+      ],
+      "the call stack of 8 frames is too deep !",
     ],
     ["recursion", [asm.label("top"), asm.callLocal("top"), ...end], "the call stack of 9 frames is too deep"],
     [
@@ -441,4 +499,14 @@ At: 6: r1 = *(u64 *)(r0 +0) (test.bpf.c:8: total = *value;)
 Causal path:
   5: call bpf_map_lookup_elem#1: makes R0, map_value_or_null(id=1,map=test,ks=4,vs=16) (test.bpf.c:7: value = bpf_map_lookup_elem(&test, &key);)
 Suggestion: Compare the pointer with NULL and use it only where it is not: \`if (!value) return 0;\`.`);
+});
+
+test("of a log that grows without measure the end is kept", () => {
+  const text = "x".repeat(1 << 21);
+  const lines = [1, 2].map((instruction) => ({ instruction, file: "test.bpf.c", line: instruction, column: 1, text }));
+  const loop = [asm.label("again"), asm.add(r6, 1), asm.jump("jlt", r6, 200, "again")];
+  const { ok, log } = check([asm.mov(r6, 0), ...loop, ...end], { lines, logLevel: 2 });
+  expect(ok).toBe(true);
+  expect(log.length).toBeLessThan(1 << 27);
+  expect(log).toMatch(/\nprocessed 403 insns .*\n$/);
 });

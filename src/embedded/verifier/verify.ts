@@ -20,6 +20,7 @@ export interface VerifierInput {
   /** 0 none, 1 the refused path, 2 every path with full states; 4 statistics. */
   readonly logLevel: number;
   readonly capabilities: { readonly bpf: boolean; readonly perfmon: boolean };
+  /** In the order of instructions. */
   readonly lines?: readonly LineInfo[];
 }
 

@@ -1,0 +1,42 @@
+// npm run fuzz:verifier -- [--runs N] [--seed S] [--json]: random programs on the embedded kernel and on the running one.
+
+import { setImmediate } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { LinuxKernel } from "../../src/linux/kernel.ts";
+import { compare, kernelsBeside } from "./verifier.ts";
+
+const { values } = parseArgs({
+  options: {
+    runs: { type: "string", default: "1000" },
+    seed: { type: "string", default: "1" },
+    json: { type: "boolean", default: false },
+  },
+});
+const [runs, seed] = [Number(values.runs), Number(values.seed)];
+if (!(Number.isInteger(runs) && runs > 0 && Number.isInteger(seed))) {
+  console.error("usage: npm run fuzz:verifier -- [--runs N] [--seed S] [--json]");
+  process.exit(2);
+}
+
+using linux = await LinuxKernel.open();
+const kernels = kernelsBeside(linux);
+const start = performance.now();
+const found = { unsound: 0, strict: 0, result: 0 };
+let accepted = 0;
+for (let run = 0; run < runs; run++) {
+  // Lets go of maps whose bytes were looked at.
+  await setImmediate();
+  const outcome = compare(kernels, seed + run);
+  if (outcome.accepted) accepted++;
+  if (outcome.finding === undefined) continue;
+  const { kind, detail } = outcome.finding;
+  found[kind]++;
+  console.error(`seed ${seed + run}: ${kind}: ${detail}`);
+}
+const differences = found.unsound + found.strict + found.result;
+const seconds = Number(((performance.now() - start) / 1000).toFixed(1));
+if (values.json) console.log(JSON.stringify({ runs, differences, unsound: found.unsound, seconds }));
+else
+  console.log(
+    `${runs} programs, ${accepted} accepted by both, ${differences} differences, ${found.unsound} unsound, ${seconds} s`,
+  );
