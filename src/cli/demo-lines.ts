@@ -1,6 +1,6 @@
 // The demo as plain lines, for a log or a pipe.
 
-import pc from "picocolors";
+import { colors } from "./colors.ts";
 import type { DemoRecord, Source, Totals } from "./demo.ts";
 import { count, grouped } from "./values.ts";
 
@@ -9,14 +9,14 @@ type Of<Type extends DemoRecord["type"]> = Extract<DemoRecord, { readonly type: 
 /** The lines of each kind of record; the last `progress` is left to the summary. */
 const lines: { readonly [Type in DemoRecord["type"]]: (record: Of<Type>) => string[] } = {
   loaded: ({ kernel, object, program, maps, packets }) => [
-    pc.bold(
+    colors.bold(
       `${program} of ${object}, verified and loaded on the ${kernel} kernel; ${count(packets, "packet")} to replay`,
     ),
     `maps: ${maps.map(({ name, type }) => `${name} (${type})`).join(", ")}`,
   ],
   flow: (record) => [`${at(record.time)}  new flow   ${flowText(record)}`],
   progress: ({ time, totals }) => [`${at(time)}  totals     ${totalsText(totals)}`],
-  blocked: (record) => [pc.yellow(`${at(record.time)}  blocklist  ${blockedText(record)}`)],
+  blocked: (record) => [colors.yellow(`${at(record.time)}  blocklist  ${blockedText(record)}`)],
   pinned: ({ map, path }) => ["", `map ${map} pinned at ${path}`],
   summary: summaryLines,
 };
@@ -43,11 +43,11 @@ export function totalsText({ packets, bytes, dropped }: Totals): string {
 export function sourceLines(sources: readonly Source[]): string[] {
   const most = Math.max(1, ...sources.map(({ bytes }) => Number(bytes)));
   return [
-    pc.dim(`${"source".padEnd(15)} ${"packets".padStart(8)} ${"bytes".padStart(12)}`),
+    colors.dim(`${"source".padEnd(15)} ${"packets".padStart(8)} ${"bytes".padStart(12)}`),
     ...sources.map(({ address, packets, bytes, dropped }) => {
       const bar = "▇".repeat(Math.ceil((Number(bytes) / most) * BAR_WIDTH));
-      const blocked = dropped === undefined ? "" : pc.red(` blocked, ${grouped(dropped)} dropped`);
-      return `${address.padEnd(15)} ${grouped(packets).padStart(8)} ${grouped(bytes).padStart(12)}  ${pc.cyan(bar)}${blocked}`;
+      const blocked = dropped === undefined ? "" : colors.red(` blocked, ${grouped(dropped)} dropped`);
+      return `${address.padEnd(15)} ${grouped(packets).padStart(8)} ${grouped(bytes).padStart(12)}  ${colors.cyan(bar)}${blocked}`;
     }),
   ];
 }
@@ -60,7 +60,7 @@ function summaryLines({ path, totals, flows, sources }: Of<"summary">): string[]
     "",
     ...sourceLines(sources),
     "",
-    pc.bold(`${totalsText(totals)}, ${count(flows, "flow")}`),
+    colors.bold(`${totalsText(totals)}, ${count(flows, "flow")}`),
     `pin ${path} removed`,
   ];
 }

@@ -1,6 +1,6 @@
 // The demo as a live display: drawn over itself as the maps change.
 
-import pc from "picocolors";
+import { colors } from "./colors.ts";
 import type { DemoRecord } from "./demo.ts";
 import { blockedText, flowText, linesOf, sourceLines, totalsText } from "./demo-lines.ts";
 
@@ -29,7 +29,7 @@ export class DemoScreen implements Disposable {
     } else if (record.type === "flow") {
       this.#flows.push(flowText(record));
     } else if (record.type === "blocked") {
-      this.#blocked = pc.yellow(blockedText(record));
+      this.#blocked = colors.yellow(blockedText(record));
     } else if (record.type === "progress") {
       this.#draw(record);
     } else {
@@ -46,11 +46,11 @@ export class DemoScreen implements Disposable {
     const above = [
       ...this.#head,
       "",
-      `${pc.bold(totalsText(totals))}  ${pc.dim(`${time.toFixed(1)} s`)}`,
+      `${colors.bold(totalsText(totals))}  ${colors.dim(`${time.toFixed(1)} s`)}`,
       "",
       ...sourceLines(sources),
       "",
-      pc.dim(`new flows (${this.#flows.length})`),
+      colors.dim(`new flows (${this.#flows.length})`),
     ];
     const room = Math.min(Math.max(rows - above.length - 2, 1), MOST_FLOWS);
     const flows = Array.from({ length: room }, (_, index) => this.#flows.slice(-room)[index] ?? "");

@@ -1,6 +1,5 @@
 // `skep run`: the packet programs of any object, each on its own over all packets of a capture, and what is in the maps then.
 
-import pc from "picocolors";
 import { BpfError } from "../client/errors.ts";
 import { type BpfMap, KeyedMap, RingBufferMap } from "../client/map.ts";
 import { BpfObject } from "../client/object.ts";
@@ -11,6 +10,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import type { Capture } from "../pcap/pcap.ts";
 import type { MapSpec, ObjectSpec, ProgramSpec } from "../spec/spec.ts";
 import { packetTypes, readAnswer, takesPackets } from "./answers.ts";
+import { colors } from "./colors.ts";
 import { CliError, type Input } from "./files.ts";
 import { count, grouped, hex, isZero, text } from "./values.ts";
 
@@ -249,7 +249,7 @@ export class RunReport {
 
   readonly #lines: { readonly [Type in RunRecord["type"]]: (record: Extract<RunRecord, { type: Type }>) => void } = {
     program: ({ program, section, programType, kernel }) =>
-      this.#write(pc.bold(`${program}: ${programType} program of section "${section}", on the ${kernel} kernel`)),
+      this.#write(colors.bold(`${program}: ${programType} program of section "${section}", on the ${kernel} kernel`)),
     event: ({ map, packet, bytes }) => this.#write(`  ${map}: packet ${packet}: ${hex(bytes, " ")}`),
     answers: ({ packets, answers, skipped }) => {
       this.#write(`  ${count(packets, "packet")} answered`);
@@ -258,14 +258,14 @@ export class RunReport {
         this.#write(`    ${grouped(packets).padStart(10)}  ${answer}`);
       }
       for (const { reason, packets } of skipped) {
-        this.#write(pc.yellow(`    ${grouped(packets).padStart(10)}  skipped: ${reason}`));
+        this.#write(colors.yellow(`    ${grouped(packets).padStart(10)}  skipped: ${reason}`));
       }
     },
     map: ({ map, mapType, maxEntries, entries }) => {
       this.#array = arrayTypes.has(mapType);
       const unit =
         mapType === "ringbuf" ? count(entries, "event") : `${grouped(entries)} of ${grouped(maxEntries)} entries`;
-      this.#write(`  ${pc.bold(map)} (${mapType}): ${map.startsWith(".") ? count(entries, "variable") : unit}`);
+      this.#write(`  ${colors.bold(map)} (${mapType}): ${map.startsWith(".") ? count(entries, "variable") : unit}`);
     },
     element: ({ key, value }) => {
       if (this.#array && isZero(value)) this.#zeros++;
@@ -275,7 +275,7 @@ export class RunReport {
   };
 
   #endElements(): void {
-    if (this.#zeros > 0) this.#write(pc.dim(`    and ${count(this.#zeros, "element")} of zeros`));
+    if (this.#zeros > 0) this.#write(colors.dim(`    and ${count(this.#zeros, "element")} of zeros`));
     this.#zeros = 0;
   }
 }
