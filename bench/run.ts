@@ -7,17 +7,34 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   maps: async () => (await import("./maps.ts")).openMaps(),
 };
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { json: { type: "boolean", default: false }, rounds: { type: "string", default: "15" } },
-});
+const usage = `usage: npm run bench -- NAME [--json] [--rounds N]; NAME is one of: ${Object.keys(benches).join(", ")}`;
+
+function parse() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        json: { type: "boolean", default: false },
+        rounds: { type: "string", default: "15" },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+  } catch (error) {
+    console.error(`${(error as Error).message}\n${usage}`);
+    process.exit(2);
+  }
+}
+
+const { values, positionals } = parse();
+if (values.help) {
+  console.log(usage);
+  process.exit(0);
+}
 const [name = ""] = positionals;
 const rounds = Number(values.rounds);
 const open = benches[name];
 if (open === undefined || !Number.isInteger(rounds) || rounds < 1) {
-  console.error(
-    `usage: npm run bench -- NAME [--json] [--rounds N]; NAME is one of: ${Object.keys(benches).join(", ")}`,
-  );
+  console.error(usage);
   process.exit(2);
 }
 

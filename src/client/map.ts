@@ -4,7 +4,7 @@
 import { bytesAt, type Codec, CodecError, encodeAt, shown } from "../codec/codec.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import * as commands from "../uapi/commands.ts";
-import { E2BIG, EBADF, EINVAL, ENOENT, EPERM } from "../uapi/errno.ts";
+import { E2BIG, EINVAL, ENOENT, EPERM } from "../uapi/errno.ts";
 import { BPF_ANY } from "../uapi/flags.ts";
 import type { MapInfo } from "../uapi/info.ts";
 import * as mapTypes from "../uapi/map-types.ts";
@@ -12,8 +12,9 @@ import { type NameOf, namesByNumber, numbersByName } from "../uapi/names.ts";
 import { checkNumbers, checkText } from "./arguments.ts";
 import { BpfError, check, IterationError, syscallName, UnsupportedError } from "./errors.ts";
 import { explainMapCreate } from "./explain-map-create.ts";
+import { Handle } from "./handle.ts";
 import { readMapInfo } from "./info.ts";
-import { openPin, pin } from "./pins.ts";
+import { openPin } from "./pins.ts";
 import { RingBuffer, type RingBufferOptions } from "./ring-buffer.ts";
 
 type MapTypeName = NameOf<typeof mapTypes, "BPF_MAP_TYPE_">;
@@ -66,15 +67,12 @@ export interface RingBufferMapOptions<T = Uint8Array> extends Omit<CommonOptions
 type Opening<Options> = Pick<Options, Extract<keyof Options, "type" | "key" | "value" | "record">>;
 
 /** A live map: a file descriptor, what the kernel says of it, and its life. */
-export abstract class BpfMap implements Disposable {
-  readonly kernel: Kernel;
+export abstract class BpfMap extends Handle {
   /** What the kernel says of the map. BPF_OBJ_GET_INFO_BY_FD, at creation or opening. */
   readonly info: MapInfo;
-  #fd: number | undefined;
 
   protected constructor(kernel: Kernel, fd: number, info: MapInfo) {
-    this.kernel = kernel;
-    this.#fd = fd;
+    super(kernel, fd);
     this.info = info;
   }
 
@@ -171,39 +169,6 @@ export abstract class BpfMap implements Disposable {
 
   get maxEntries(): number {
     return this.info.max_entries;
-  }
-
-  /**
-   * The file descriptor; the map keeps it.
-   *
-   * @throws BpfError `EBADF` once the map is closed
-   */
-  get fd(): number {
-    if (this.#fd === undefined) {
-      throw new BpfError(EBADF, { syscall: "bpf", subject: this.name, hint: "this BpfMap is closed" });
-    }
-    return this.#fd;
-  }
-
-  /**
-   * Pins the map at a path in a BPF file system, where it outlives this process. BPF_OBJ_PIN, Linux 4.4.
-   *
-   * @throws BpfError `EEXIST` where something is pinned there, `EPERM` outside a BPF file system, `ENOENT` without its directory
-   */
-  pin(path: string): void {
-    pin(this.kernel, this.fd, path);
-  }
-
-  /** Closes the file descriptor. The map lives on while something else holds it: a pin, a program, another descriptor. */
-  close(): void {
-    if (this.#fd === undefined) return;
-    const fd = this.#fd;
-    this.#fd = undefined;
-    this.kernel.close(fd);
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
   }
 }
 

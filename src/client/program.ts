@@ -5,15 +5,16 @@ import { encodeInstructions, type Instruction } from "../asm/instruction.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { type Attr, BPF_OBJ_NAME_LEN } from "../uapi/attr.ts";
 import * as commands from "../uapi/commands.ts";
-import { EBADF, EINVAL, ENOSPC, ENOTSUPP } from "../uapi/errno.ts";
+import { EINVAL, ENOSPC, ENOTSUPP } from "../uapi/errno.ts";
 import { funcInfo, lineInfo, type ProgInfo } from "../uapi/info.ts";
 import { type NameOf, namesByNumber, numbersByName } from "../uapi/names.ts";
 import * as programTypes from "../uapi/program-types.ts";
 import { cString, sizeOf } from "../uapi/struct.ts";
 import { checkNumbers, checkText } from "./arguments.ts";
-import { BpfError, failed, syscallName, UnsupportedError, VerifierError } from "./errors.ts";
+import { failed, syscallName, UnsupportedError, VerifierError } from "./errors.ts";
+import { Handle } from "./handle.ts";
 import { readProgInfo } from "./info.ts";
-import { openPin, pin } from "./pins.ts";
+import { openPin } from "./pins.ts";
 
 /** `"xdp"`, `"socket_filter"`, … */
 export type ProgramTypeName = NameOf<typeof programTypes, "BPF_PROG_TYPE_">;
@@ -77,15 +78,12 @@ const ETHERNET_HEADER = 14;
 const ROOM_TO_GROW = 4096;
 
 /** A loaded program: a file descriptor and its life. */
-export class BpfProgram implements Disposable {
-  readonly kernel: Kernel;
+export class BpfProgram extends Handle {
   readonly name: string;
-  #fd: number | undefined;
   #info: ProgInfo | undefined;
 
   private constructor(kernel: Kernel, fd: number, name: string) {
-    this.kernel = kernel;
-    this.#fd = fd;
+    super(kernel, fd);
     this.name = name;
   }
 
@@ -137,18 +135,6 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * The file descriptor; the program keeps it.
-   *
-   * @throws BpfError `EBADF` once the program is closed
-   */
-  get fd(): number {
-    if (this.#fd === undefined) {
-      throw new BpfError(EBADF, { syscall: "bpf", subject: this.name, hint: "this BpfProgram is closed" });
-    }
-    return this.#fd;
-  }
-
-  /**
    * Runs the program on test data. BPF_PROG_TEST_RUN, Linux 4.12.
    *
    * @throws BpfError `EINVAL` where data is too short for the type (14 bytes for a packet) or too long,
@@ -193,23 +179,6 @@ export class BpfProgram implements Disposable {
       return `data is a packet of at least ${ETHERNET_HEADER} bytes, its Ethernet header; got ${length}`;
     }
     return undefined;
-  }
-
-  /** Pins the program at a path in a BPF file system. BPF_OBJ_PIN, Linux 4.4. `EEXIST` where something is pinned there. */
-  pin(path: string): void {
-    pin(this.kernel, this.fd, path);
-  }
-
-  /** Closes the file descriptor. The program lives on while something else holds it. */
-  close(): void {
-    if (this.#fd === undefined) return;
-    const fd = this.#fd;
-    this.#fd = undefined;
-    this.kernel.close(fd);
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
   }
 }
 

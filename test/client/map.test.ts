@@ -154,7 +154,7 @@ describe("BpfMap", () => {
     const map = hash(kernel);
     map.close();
     map.close();
-    expect(errorOf(() => map.get(1))).toMatchObject({ code: "EBADF", hint: "this BpfMap is closed" });
+    expect(errorOf(() => map.get(1))).toMatchObject({ code: "EBADF", hint: "it is closed" });
   });
 
   contract("a pinned map is opened by its path, with the codecs that fit it", (kernel, { pins }) => {
