@@ -1,5 +1,6 @@
 // Compares our verifier with recorded verdicts of Linux: npm run verify:corpus -- FILE.jsonl.gz… [--support DIR] [--json] [--list KIND]
-// A record is a program with its maps and the verdict, errno and log that a running kernel gave.
+// A record is a program with its maps and the verdict, errno and log that a running kernel gave. DIR holds BTF, which the verifier
+// does not read yet: what needs it counts as refused by us.
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
