@@ -32,7 +32,8 @@ import {
 import { MapHeader, mapDelete, mapLookupOn, mapUpdate } from "./map.ts";
 import * as op from "./operations.ts";
 import { Operation } from "./operations.ts";
-import { operationAt, Program, slotOf } from "./program.ts";
+import { addressInPacket, networkNumber } from "./packet.ts";
+import { lastExit, operationAt, Program, slotOf } from "./program.ts";
 import { nextRandom } from "./random.ts";
 import { ringbufDiscard, ringbufOutput, ringbufQuery, ringbufReserve, ringbufSubmit } from "./ringbuf.ts";
 
@@ -447,6 +448,20 @@ function interpret(program: Program, frames: usize): i32 {
         const address = addressOfAtomic(now);
         if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
         if (!atomic(now, <usize>address)) return fault(FAULT_ALIGNMENT, program, now, address);
+        break;
+      }
+
+      case op.LOAD_PACKET32:
+      case op.LOAD_PACKET16:
+      case op.LOAD_PACKET8: {
+        const address = addressInPacket(now, load<u64>(R6), limit);
+        if (!address) {
+          store<u64>(R0, 0);
+          next = changetype<usize>(lastExit(program));
+          break;
+        }
+        if (address - DATA_START > limit) return fault(FAULT_ACCESS, program, now, address);
+        store<u64>(R0, networkNumber(now, <usize>address));
         break;
       }
 

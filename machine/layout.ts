@@ -60,6 +60,12 @@ export const PAGE_BYTES = 4096;
 export const INITIAL_PAGES = 2;
 export const MAX_PAGES = 32768;
 
+// Byte offsets in struct __sk_buff, for loads from the packet; the last two are the kernel's words behind it.
+export const SKB_DATA = 76;
+export const SKB_DATA_END = 80;
+export const SKB_MAC_HEADER = 192;
+export const SKB_NETWORK_HEADER = 196;
+
 // Results of programRun.
 export const FAULT_NONE = 0;
 /** An access outside the memory of programs. */

@@ -15,6 +15,7 @@ import {
   BPF_FUNC_ringbuf_submit,
 } from "../src/uapi/helper-ids.ts";
 import {
+  BPF_ABS,
   BPF_ALU,
   BPF_ALU64,
   BPF_ATOMIC,
@@ -24,6 +25,7 @@ import {
   BPF_END,
   BPF_EXIT,
   BPF_IMM,
+  BPF_IND,
   BPF_JA,
   BPF_JMP,
   BPF_JMP32,
@@ -50,7 +52,7 @@ export class Operation {
   destination: usize;
   /** Address of the source register, or of `immediate`. */
   source: usize;
-  /** Of a jump or call: address of the operation it goes to. Otherwise the signed offset. */
+  /** Of a jump or call: address of the operation it goes to. Otherwise the signed offset; of a packet load, what is added to `source`. */
   offset: i32;
   immediate: i64;
 }
@@ -180,12 +182,20 @@ export const ATOMIC16 = 125;
 export const ATOMIC8 = 126;
 export const ATOMIC64 = 127;
 
+// LOAD_PACKET + ((opcode & BPF_DW) >> 3)
+const LOAD_PACKET = 128;
+export const LOAD_PACKET32 = 128;
+export const LOAD_PACKET16 = 129;
+export const LOAD_PACKET8 = 130;
+
 export const NO_JUMP: i32 = i32.MIN_VALUE;
 
 /** Bytes of a slot of bytecode. */
 export const SLOT_BYTES = 8;
 /** Opcode of a 64-bit immediate load. */
 const LD_IMM64 = BPF_LD | BPF_IMM | BPF_DW;
+/** Class and mode of an opcode: BPF_LD with BPF_ABS or BPF_IND is a load from the packet. */
+const MODE_MASK: u32 = 0xe7;
 
 /** Decodes the slot at `slot`, but for where jumps and calls go. */
 export function decode(slot: usize, operation: Operation): void {
@@ -200,6 +210,7 @@ export function decode(slot: usize, operation: Operation): void {
   operation.offset = off;
   operation.immediate =
     opcode == LD_IMM64 ? <i64>(<u32>imm) | ((<i64>load<i32>(slot, SLOT_BYTES + 4)) << 32) : <i64>imm;
+  if ((opcode & MODE_MASK) == (BPF_LD | BPF_IND)) operation.offset = imm;
   if (usesImmediate(opcode)) operation.source = changetype<usize>(operation) + offsetof<Operation>("immediate");
   operation.code = max(dst, src) > <u32>BPF_REG_10 ? UNKNOWN : codeOf(opcode, src, off, imm);
 }
@@ -216,7 +227,7 @@ export function jumpDistance(slot: usize): i32 {
 
 function usesImmediate(opcode: u32): bool {
   const kind = opcode & 7;
-  if (kind == BPF_ST) return true;
+  if (kind == BPF_ST || (opcode & MODE_MASK) == (BPF_LD | BPF_ABS)) return true;
   return (kind & BPF_ALU) != 0 && !(opcode & BPF_X);
 }
 
@@ -231,7 +242,7 @@ function codeOf(opcode: u32, src: u32, off: i32, imm: i32): u32 {
     case BPF_JMP32:
       return (opcode & 0xf0) == BPF_JA ? JA : JMP32 + (opcode >> 4);
     case BPF_LD:
-      return opcode == LD_IMM64 ? LOAD_IMM64 : UNKNOWN;
+      return opcode == LD_IMM64 ? LOAD_IMM64 : packetCode(opcode);
     default:
       return memoryCode(opcode);
   }
@@ -261,6 +272,12 @@ function callCode(opcode: u32, src: u32, imm: i32): u32 {
   if (opcode & BPF_X) return UNKNOWN;
   if (src == BPF_PSEUDO_CALL) return CALL_LOCAL;
   return src ? UNKNOWN : helperCode(imm);
+}
+
+function packetCode(opcode: u32): u32 {
+  const mode = opcode & 0xe0;
+  const width = (opcode & BPF_DW) >> 3;
+  return (mode == BPF_ABS || mode == BPF_IND) && width != BPF_DW >> 3 ? LOAD_PACKET + width : UNKNOWN;
 }
 
 function memoryCode(opcode: u32): u32 {

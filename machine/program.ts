@@ -6,6 +6,7 @@ import {
   BACK,
   CALL_LOCAL,
   decode,
+  EXIT,
   jumpDistance,
   NO_JUMP,
   Operation,
@@ -13,7 +14,7 @@ import {
   SLOT_BYTES,
 } from "./operations.ts";
 
-/** The operations follow: one a slot, one for jumps out of the program, one for each backward jump. */
+/** The operations follow: one a slot, one for jumps out of the program, an exit, one for each backward jump. */
 @unmanaged
 export class Program {
   slots: u32;
@@ -24,12 +25,13 @@ export class Program {
 /** Address of the decoded program, or -ENOMEM. */
 export function programLoad(instructions: usize, slots: u32): i32 {
   const backward = countBackward(instructions, slots);
-  const address = allocateZeroed(offsetof<Program>() + (slots + 1 + backward) * offsetof<Operation>());
+  const address = allocateZeroed(offsetof<Program>() + (slots + 2 + backward) * offsetof<Operation>());
   if (!address) return -ENOMEM;
   const program = changetype<Program>(address);
   program.slots = slots;
-  let back = slots + 1;
+  let back = slots + 2;
   operationAt(program, slots).code = OUT_OF_PROGRAM;
+  lastExit(program).code = EXIT;
   for (let index: u32 = 0; index < slots; ++index) {
     const slot = instructions + index * SLOT_BYTES;
     const operation = operationAt(program, index);
@@ -54,6 +56,11 @@ export function programFree(program: Program): void {
 
 export function operationAt(program: Program, index: u32): Operation {
   return changetype<Operation>(changetype<usize>(program) + offsetof<Program>() + index * offsetof<Operation>());
+}
+
+/** The exit that ends a function from inside of an instruction. */
+export function lastExit(program: Program): Operation {
+  return operationAt(program, program.slots + 1);
 }
 
 /** The slot that an operation was decoded from. */

@@ -92,8 +92,8 @@ it("run --json prints one object a line", async () => {
 });
 
 it("advice names the command's own options", async () => {
-  const globals = join(root, "test/fixtures/globals.bpf.o");
-  const { stderr, status } = await run("run", globals, "--packets", traffic);
+  const callback = join(root, "test/fixtures/callback.bpf.o");
+  const { stderr, status } = await run("run", callback, "--packets", traffic);
   expect(status).toBe(1);
   expect(stderr).toContain("--kernel linux");
   expect(stderr).not.toContain("openKernel");

@@ -2,6 +2,8 @@
 // `data` and `data_end` hold addresses. Behind the struct stand words that only the kernel sees: the bounds of the packet's buffer.
 // Linux: include/uapi/linux/bpf.h
 
+import { SKB_DATA, SKB_DATA_END, SKB_MAC_HEADER, SKB_NETWORK_HEADER } from "../../machine/layout.ts";
+
 /** Byte offsets in struct xdp_md, and the kernel's words behind it. */
 export const xdpMd = {
   data: 0,
@@ -19,7 +21,7 @@ export const xdpMd = {
   fragments_size: 36,
 } as const;
 
-/** Byte offsets in struct __sk_buff. */
+/** Byte offsets in struct __sk_buff, and the kernel's words behind it. */
 export const skBuff = {
   len: 0,
   pkt_type: 4,
@@ -36,8 +38,8 @@ export const skBuff = {
   cb: 48,
   hash: 68,
   tc_classid: 72,
-  data: 76,
-  data_end: 80,
+  data: SKB_DATA,
+  data_end: SKB_DATA_END,
   napi_id: 84,
   family: 88,
   remote_ip4: 92,
@@ -55,6 +57,9 @@ export const skBuff = {
   tstamp_type: 180,
   hwtstamp: 184,
   size: 192,
+  /** Where the Ethernet header and the network header begin. */
+  mac_header: SKB_MAC_HEADER,
+  network_header: SKB_NETWORK_HEADER,
 } as const;
 
 /** Bytes that any context takes, with the kernel's words. */

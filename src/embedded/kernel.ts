@@ -26,7 +26,7 @@ export interface EmbeddedKernelOptions {
   readonly clock?: Clock;
   /** Of random numbers and hash functions: with the same seed and clock, everything happens again in the same way. Default: 0. */
   readonly seed?: number;
-  /** Hears what programs print with bpf_trace_printk, when they print it. What it throws is thrown in a microtask of its own. */
+  /** Hears what programs print with bpf_trace_printk and bpf_trace_vprintk, when they print it. What it throws is thrown in a microtask of its own. */
   readonly trace?: (text: string) => void;
 }
 
@@ -58,7 +58,7 @@ export class EmbeddedKernel implements Kernel {
       cpus,
       memoryLimit,
       seed,
-      helper: (id) => callHelper({ memory, clock, trace }, id),
+      helper: (id) => callHelper({ memory, clock, trace, programType: this.#state.running?.type ?? 0 }, id),
       wake: (map) => this.#watches.wake(map),
     });
     const memory = new MachineMemory(machine);
@@ -75,6 +75,7 @@ export class EmbeddedKernel implements Kernel {
       programs: new Ids(),
       btfs: new Ids(),
       bpffs: this.#bpffs,
+      running: undefined,
       diagnosis: undefined,
     };
     this.system = {

@@ -455,6 +455,26 @@ describe("the interpreter", () => {
     expect(start().run(program)).toBe(8388609n);
   });
 
+  const packetLoad = (imm: number): Instruction => raw(insn.BPF_LD | insn.BPF_ABS | insn.BPF_B, { imm });
+
+  test("ends the function that loads from outside of the packet", () => {
+    const program = b.program(
+      b.mov(r6, r10),
+      b.add(r6, -256),
+      b.store("w", r6, layout.SKB_DATA, layout.DATA_START),
+      b.store("w", r6, layout.SKB_DATA_END, layout.DATA_START + 4),
+      b.mov(r0, 1),
+      b.callLocal("load"),
+      b.add(r0, 5),
+      b.exit(),
+      b.label("load"),
+      packetLoad(4),
+      b.mov(r0, 100),
+      b.exit(),
+    );
+    expect(start().run(program)).toBe(5n);
+  });
+
   test("hands unknown helpers their arguments and takes their result, also when they run programs", () => {
     const started: ReturnType<typeof start> = start({
       helper: (id) => {
@@ -490,6 +510,13 @@ describe("the interpreter", () => {
       2,
     ],
     ["access behind the end of memory", [b.mov(r1, 4 * MIB), b.load("b", r0, r1, 0), b.exit()], layout.FAULT_ACCESS, 1],
+    ["a packet load without a context", [b.mov(r6, 0), packetLoad(0), b.exit()], layout.FAULT_ACCESS, 1],
+    [
+      "a packet load from a context that names no memory",
+      [b.mov(r6, r10), b.add(r6, -256), b.store("w", r6, layout.SKB_DATA_END, -1), packetLoad(8), b.exit()],
+      layout.FAULT_ACCESS,
+      3,
+    ],
     ["an unaligned atomic operation", [b.atomic("w", insn.BPF_ADD, r10, -3, r1), b.exit()], layout.FAULT_ALIGNMENT, 0],
     ["an unknown opcode", [b.mov(r0, 0), raw(0xff, {}), b.exit()], layout.FAULT_INSTRUCTION, 1],
     ["an unknown register", [raw(insn.BPF_ALU64 | insn.BPF_MOV, { dst: 11 }), b.exit()], layout.FAULT_INSTRUCTION, 0],

@@ -33,6 +33,8 @@ export interface KernelState {
   readonly programs: Ids<EmbeddedProgram>;
   readonly btfs: Ids<EmbeddedBtf>;
   readonly bpffs: BpffsTree;
+  /** The program that runs, the innermost where they nest. */
+  running: EmbeddedProgram | undefined;
   /** Why the last BPF_PROG_LOAD was refused, where it was. */
   diagnosis: Diagnosis | undefined;
 }

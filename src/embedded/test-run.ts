@@ -173,6 +173,8 @@ function runSkb(state: KernelState, program: EmbeddedProgram, attr: TestRun, isL
   set(skBuff.data, start + size - seenSize);
   set(skBuff.data_end, start + size);
   set(skBuff.data_meta, start + size - seenSize);
+  set(skBuff.mac_header, start);
+  set(skBuff.network_header, start + ETH_HLEN);
   set(skBuff.ifindex, LOOPBACK);
   set(skBuff.pkt_type, packetType(packet));
   set(skBuff.protocol, protocolOf(packet));
@@ -286,18 +288,16 @@ interface Outcome {
 }
 
 /** Runs the program as often as it was asked for, on the same packet; undefined where the machine stopped it. */
-function run(
-  { machine, memory, clock }: KernelState,
-  program: EmbeddedProgram,
-  context: number,
-  attr: TestRun,
-): Outcome | undefined {
+function run(state: KernelState, program: EmbeddedProgram, context: number, attr: TestRun): Outcome | undefined {
+  const { machine, memory, clock, running } = state;
   const repeat = Math.max(attr.repeat, 1);
   const cpu = memory.u32[CPU / 4] as number;
   const start = clock.monotonic();
-  for (let i = 0; i < repeat; i++) {
-    if (machine.programRun(program.handle, context, cpu) !== FAULT_NONE) return undefined;
-  }
+  state.running = program;
+  let fault = FAULT_NONE;
+  for (let i = 0; i < repeat && fault === FAULT_NONE; i++) fault = machine.programRun(program.handle, context, cpu);
+  state.running = running;
+  if (fault !== FAULT_NONE) return undefined;
   const duration = Number((clock.monotonic() - start) / BigInt(repeat)) >>> 0;
   return { retval: memory.u32[RESULT / 4] as number, duration };
 }

@@ -49,6 +49,16 @@ export const BPF_F_TEST_RUN_ON_CPU = 1;
 export const BPF_F_TEST_XDP_LIVE_FRAMES = 2;
 export const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
 
+// bpf_l3_csum_replace and bpf_l4_csum_replace
+export const BPF_F_HDR_FIELD_MASK = 15;
+export const BPF_F_PSEUDO_HDR = 16;
+export const BPF_F_MARK_MANGLED_0 = 32;
+export const BPF_F_MARK_ENFORCE = 64;
+export const BPF_F_IPV6 = 128;
+
+// bpf_redirect
+export const BPF_F_INGRESS = 1;
+
 // Ring buffer helpers
 export const BPF_RB_NO_WAKEUP = 1;
 export const BPF_RB_FORCE_WAKEUP = 2;

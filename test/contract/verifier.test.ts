@@ -14,11 +14,32 @@ import { contract } from "./contract.ts";
 import { create } from "./maps.ts";
 import { load, refusal } from "./programs.ts";
 
-const { r0, r1, r2, r3, r4, r5, r6, r10, add, mov, load: ldx, store, exit, call, jump, label, loadMapFd } = asm;
+const {
+  r0,
+  r1,
+  r2,
+  r3,
+  r4,
+  r5,
+  r6,
+  r10,
+  add,
+  mov,
+  alu32,
+  load: ldx,
+  store,
+  exit,
+  call,
+  jump,
+  jump32,
+  label,
+  loadMapFd,
+} = asm;
 
-/** A map of u32 to u64, and a ring buffer, that a program may name. */
+/** A hash and an array of 4 elements, of u32 to u64, and a ring buffer, that a program may name. */
 interface Maps {
   readonly hash: number;
+  readonly array: number;
   readonly ring: number;
 }
 
@@ -38,6 +59,27 @@ const lookup = ({ hash }: Maps): readonly asm.Item[] => [
   add(r2, -4),
   loadMapFd(r1, hash),
   call(helpers.BPF_FUNC_map_lookup_elem),
+];
+
+/** r0 = the value of a constant key in the array. */
+const lookupConstant = ({ array }: Maps, key: number): readonly asm.Item[] => [
+  store("w", r10, -8, key),
+  mov(r2, r10),
+  add(r2, -8),
+  loadMapFd(r1, array),
+  call(helpers.BPF_FUNC_map_lookup_elem),
+];
+
+/** r3 = 32 bits of a value; then a byte of the value is read at r3, if it gets there. */
+const readAt = (maps: Maps, ...learn: readonly asm.Item[]): readonly asm.Item[] => [
+  ...lookup(maps),
+  jump("jeq", r0, 0, "out"),
+  ldx("w", r3, r0, 0),
+  ...learn,
+  add(r0, r3),
+  ldx("b", r0, r0, 0),
+  label("out"),
+  ...finish,
 ];
 
 /** r0 = 16 bytes reserved in the ring buffer, or NULL. */
@@ -123,6 +165,51 @@ const refusals: readonly Refusal[] = [
     items: () => [mov(r0, 1), asm.alu64("div", r0, 0), exit()],
     error: "EINVAL",
     line: "div by zero",
+  },
+
+  {
+    fact: "an array's element of a constant key that is max_entries is not checked for NULL",
+    items: (maps) => [...lookupConstant(maps, 4), ldx("dw", r0, r0, 0), exit()],
+    error: "EACCES",
+    line: "R0 invalid mem access 'map_value_or_null'",
+  },
+  {
+    fact: "half a pointer is stored in the stack",
+    items: () => [store("w", r10, -4, r1), ...finish],
+    error: "EACCES",
+    line: "invalid size of register spill",
+  },
+  {
+    fact: "an index is bounded by a copy to which something was added twice",
+    items: (maps) => readAt(maps, mov(r4, r3), add(r4, 1), add(r4, 1), jump("jgt", r4, 3, "out")),
+    error: "EACCES",
+    line: "R0 unbounded memory access, make sure to bounds check any such access",
+  },
+  {
+    fact: "an index is bounded by a sum in 32 bits that may have wrapped",
+    items: (maps) => readAt(maps, alu32("mov", r4, r3), alu32("add", r4, 5), jump32("jgt", r4, 3, "out")),
+    error: "EINVAL",
+    line: "value 4294967291 makes map_value pointer be out of bounds",
+  },
+  {
+    fact: "an index is bounded by a sum in 32 bits, as one in 64 bits",
+    items: (maps) =>
+      readAt(maps, mov(r4, r3), add(r4, 1), mov(r5, r3), alu32("add", r5, 1), jump("jgt", r5, 3, "out"), mov(r3, r4)),
+    error: "EACCES",
+    line: "R0 unbounded memory access, make sure to bounds check any such access",
+  },
+  {
+    fact: "the difference of a linked number and 2^30 is added to a pointer",
+    items: (maps) =>
+      readAt(maps, mov(r4, r3), add(r4, -(1 << 30)), jump("jgt", r4, 3, "out"), mov(r5, r0), add(r5, r4)),
+    error: "EINVAL",
+    line: "map_value pointer offset -1073741824 is not allowed",
+  },
+  {
+    fact: "an index of 64 bits is bounded by a sum in 32 bits",
+    items: (maps) => readAt(maps, ldx("dw", r3, r0, 0), mov(r4, r3), alu32("add", r4, 1), jump("jgt", r4, 3, "out")),
+    error: "EINVAL",
+    line: "math between map_value pointer and register with unbounded min value is not allowed",
   },
 
   {
@@ -416,6 +503,44 @@ for (const { fact, type = BPF_PROG_TYPE_SOCKET_FILTER, items, error, line } of r
 
 const accepted: readonly Omit<Refusal, "error" | "line">[] = [
   {
+    fact: "an index is bounded by what was added to its copy",
+    items: (maps) => readAt(maps, mov(r4, r3), add(r4, 4), jump("jgt", r4, 7, "out"), add(r3, 4)),
+  },
+  {
+    fact: "an index is bounded by what was added to its copy in 32 bits",
+    items: (maps) =>
+      readAt(maps, alu32("mov", r4, r3), alu32("add", r4, 4), jump32("jgt", r4, 7, "out"), alu32("add", r3, 4)),
+  },
+  {
+    fact: "an index is bounded by its copy less 1 in 32 bits",
+    items: (maps) => readAt(maps, alu32("mov", r4, r3), alu32("sub", r4, 1), jump32("jgt", r4, 6, "out")),
+  },
+  {
+    fact: "an index is bounded by another copy to which something else was added",
+    items: (maps) =>
+      readAt(maps, mov(r4, r3), add(r4, 2), mov(r5, r3), add(r5, 3), jump("jgt", r5, 7, "out"), mov(r3, r4)),
+  },
+  {
+    fact: "a register that was never written is read where 32-bit ranges let no path come",
+    items: (maps) => readAt(maps, jump32("jsgt", r3, 1, "out"), jump("jne", r3, 14, "out"), mov(r3, r5)),
+  },
+  {
+    fact: "an array's element of a constant key is used unchecked",
+    items: (maps) => [...lookupConstant(maps, 3), ldx("dw", r0, r0, 0), exit()],
+  },
+  {
+    fact: "an array's element of a key that is zero is used unchecked",
+    items: (maps) => [
+      store("w", r10, -4, 0),
+      mov(r2, r10),
+      add(r2, -4),
+      loadMapFd(r1, maps.array),
+      call(helpers.BPF_FUNC_map_lookup_elem),
+      ldx("dw", r0, r0, 0),
+      exit(),
+    ],
+  },
+  {
     fact: "a value that was checked for NULL is read and written",
     items: (maps) => [
       ...lookup(maps),
@@ -509,6 +634,7 @@ for (const { fact, type = BPF_PROG_TYPE_SOCKET_FILTER, items } of accepted) {
 function openMaps(kernel: Kernel, open: (result: number) => number): Maps {
   return {
     hash: open(create(kernel, { map_type: BPF_MAP_TYPE_HASH })),
+    array: open(create(kernel)),
     ring: open(create(kernel, { map_type: BPF_MAP_TYPE_RINGBUF, key_size: 0, value_size: 0, max_entries: 4096 })),
   };
 }

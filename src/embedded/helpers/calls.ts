@@ -4,22 +4,15 @@
 
 import { ARGUMENTS, HEAP_END, RESULT } from "../../../machine/layout.ts";
 import { EACCES, EFAULT, EINVAL, ENOMEM } from "../../uapi/errno.ts";
+import { BPF_F_INGRESS, XDP_ABORTED, XDP_REDIRECT } from "../../uapi/flags.ts";
 import * as ids from "../../uapi/helper-ids.ts";
+import { BPF_PROG_TYPE_XDP } from "../../uapi/program-types.ts";
 import { ETH_HLEN, skBuff, XDP_FRAME_SIZE, xdpMd } from "../context.ts";
 import type { MachineMemory } from "../memory.ts";
-import type { Clock } from "../state.ts";
+import { checksumDifference, replaceL3Checksum, replaceL4Checksum } from "./checksums.ts";
+import { get, type Helper, type HelperEnvironment, set, wide } from "./environment.ts";
 import { format } from "./format.ts";
-
-/** What helpers work on. */
-export interface HelperEnvironment {
-  readonly memory: MachineMemory;
-  readonly clock: Clock;
-  /** Hears what programs print. */
-  readonly trace: (text: string) => void;
-}
-
-/** A helper: r1 to r5 are addresses or 32-bit values; a u64 is read with `wide`. Its result is sign-extended, or a u64 where it is a bigint. */
-type Helper = (env: HelperEnvironment, r1: number, r2: number, r3: number, r4: number, r5: number) => number | bigint;
+import { probeReadKernel, probeReadKernelString } from "./kernel-memory.ts";
 
 /** Ticks of Linux's timer in a second, and what it counts from: 300 s before 2^32. */
 const HZ = 250n;
@@ -33,8 +26,14 @@ export const helperCalls: ReadonlyMap<number, Helper> = new Map<number, Helper>(
   [ids.BPF_FUNC_jiffies64, ({ clock }) => INITIAL_JIFFIES + clock.monotonic() / (1_000_000_000n / HZ)],
   [ids.BPF_FUNC_get_numa_node_id, () => 0],
   [ids.BPF_FUNC_trace_printk, tracePrintk],
+  [ids.BPF_FUNC_trace_vprintk, traceVprintk],
+  [ids.BPF_FUNC_probe_read_kernel, probeReadKernel],
+  [ids.BPF_FUNC_probe_read_kernel_str, probeReadKernelString],
   [ids.BPF_FUNC_strncmp, compareStrings],
   [ids.BPF_FUNC_csum_diff, checksumDifference],
+  [ids.BPF_FUNC_l3_csum_replace, replaceL3Checksum],
+  [ids.BPF_FUNC_l4_csum_replace, replaceL4Checksum],
+  [ids.BPF_FUNC_redirect, redirect],
   [ids.BPF_FUNC_xdp_adjust_head, xdpAdjustHead],
   [ids.BPF_FUNC_xdp_adjust_meta, xdpAdjustMeta],
   [ids.BPF_FUNC_xdp_adjust_tail, xdpAdjustTail],
@@ -69,19 +68,28 @@ export function callHelper(env: HelperEnvironment, id: number): void {
   }
 }
 
-const get = ({ u32 }: MachineMemory, address: number): number => u32[address / 4] as number;
-const set = ({ u32 }: MachineMemory, address: number, value: number): void => {
-  u32[address / 4] = value;
-};
-const wide = ({ view }: MachineMemory, argument: number): bigint => view.getBigUint64(ARGUMENTS + 8 * argument, true);
-
 /** The time of the last tick. */
 const coarse = (time: bigint): bigint => time - (time % (1_000_000_000n / HZ));
 
-function tracePrintk({ memory, trace }: HelperEnvironment, address: number, size: number): number {
+function tracePrintk(env: HelperEnvironment, address: number, size: number): number {
+  const { memory } = env;
+  return print(env, address, size, [wide(memory, 2), wide(memory, 3), wide(memory, 4)]);
+}
+
+/** Most arguments of a format that are given in memory. */
+const MAX_VARIADIC = 12;
+
+function traceVprintk(env: HelperEnvironment, address: number, size: number, data: number, dataSize: number): number {
+  if (dataSize % 8 !== 0 || dataSize > 8 * MAX_VARIADIC) return -EINVAL;
+  const { view } = env.memory;
+  const args = Array.from({ length: dataSize / 8 }, (_, index) => view.getBigUint64(data + 8 * index, true));
+  return print(env, address, size, args);
+}
+
+/** Prints a format of at most `size` bytes; gives the length of the text. */
+function print({ memory, trace }: HelperEnvironment, address: number, size: number, args: readonly bigint[]): number {
   const end = memory.u8.subarray(address, address + size).indexOf(0);
   if (end < 0) return -EINVAL;
-  const args = [wide(memory, 2), wide(memory, 3), wide(memory, 4)];
   const text = format(textOf(memory, address, end), args, { at: (pointer) => stringAt(memory, pointer) });
   if (text === undefined) return -EINVAL;
   trace(text.slice(0, MAX_TRACE));
@@ -116,41 +124,6 @@ function compareStrings({ memory: { u8 } }: HelperEnvironment, a: number, size: 
     if (x === 0) return 0;
   }
   return 0;
-}
-
-function checksumDifference(
-  { memory }: HelperEnvironment,
-  from: number,
-  fromSize: number,
-  to: number,
-  toSize: number,
-  seed: number,
-): number {
-  if (fromSize > 0 && toSize > 0) {
-    return fold(addOnes(checksum(memory, to, toSize, seed), ~checksum(memory, from, fromSize, 0)));
-  }
-  if (toSize > 0) return fold(checksum(memory, to, toSize, seed));
-  if (fromSize > 0) return fold(~checksum(memory, from, fromSize, ~seed));
-  return fold(seed);
-}
-
-/** Sum of words in ones' complement, the last one filled up with zeros. */
-function checksum({ u8, view }: MachineMemory, address: number, size: number, seed: number): number {
-  let sum = seed >>> 0;
-  const words = size - (size % 4);
-  for (let i = 0; i < words; i += 4) sum = addOnes(sum, view.getUint32(address + i, true));
-  for (let i = words; i < size; i++) sum = addOnes(sum, (u8[address + i] as number) << (8 * (i % 4)));
-  return sum;
-}
-
-function addOnes(a: number, b: number): number {
-  const sum = (a >>> 0) + (b >>> 0);
-  return sum > 0xffff_ffff ? (sum + 1) >>> 0 : sum;
-}
-
-function fold(sum: number): number {
-  const once = ((sum >>> 0) >>> 16) + (sum & 0xffff);
-  return (once >>> 16) + (once & 0xffff);
 }
 
 function xdpAdjustHead({ memory }: HelperEnvironment, md: number, offset: number): number {
@@ -257,4 +230,15 @@ function skbStoreBytes(
   if (offset > INT_MAX || offset + size > get(memory, skb + skBuff.len)) return -EFAULT;
   memory.u8.copyWithin(get(memory, skb + skBuff.data) + offset, from, from + size);
   return 0;
+}
+
+// Answers of traffic control.
+const TC_ACT_SHOT = 2;
+const TC_ACT_REDIRECT = 7;
+
+/** The answer that sends the packet elsewhere; a test run sends nothing. */
+function redirect({ memory, programType }: HelperEnvironment): number {
+  const flags = wide(memory, 1);
+  if (programType === BPF_PROG_TYPE_XDP) return flags === 0n ? XDP_REDIRECT : XDP_ABORTED;
+  return (flags & ~BigInt(BPF_F_INGRESS)) === 0n ? TC_ACT_REDIRECT : TC_ACT_SHOT;
 }

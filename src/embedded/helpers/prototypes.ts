@@ -56,6 +56,17 @@ const perCpu = [BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH];
 const ringbuf = [BPF_MAP_TYPE_RINGBUF];
 const number: Prototype = { arguments: [], returns: "integer" };
 const resizePacket: Prototype = { arguments: ["context", "anything"], returns: "integer", movesPacket: true };
+const readKernel: Prototype = {
+  arguments: ["uninitialised memory", "size or zero", "anything"],
+  returns: "integer",
+  gplOnly: true,
+  perfmon: true,
+};
+const replaceChecksum: Prototype = {
+  arguments: ["context", "anything", "anything", "anything", "anything"],
+  returns: "integer",
+  movesPacket: true,
+};
 
 export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Prototype>([
   [
@@ -100,6 +111,17 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   [id.BPF_FUNC_get_numa_node_id, number],
   [id.BPF_FUNC_trace_printk, { arguments: ["memory", "size"], returns: "integer", gplOnly: true, perfmon: true }],
   [
+    id.BPF_FUNC_trace_vprintk,
+    {
+      arguments: ["memory", "size", "memory or null", "size or zero"],
+      returns: "integer",
+      gplOnly: true,
+      perfmon: true,
+    },
+  ],
+  [id.BPF_FUNC_probe_read_kernel, readKernel],
+  [id.BPF_FUNC_probe_read_kernel_str, readKernel],
+  [
     id.BPF_FUNC_ringbuf_output,
     { arguments: ["map", "memory", "size or zero", "anything"], returns: "integer", maps: ringbuf },
   ],
@@ -136,5 +158,8 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
       packetMemory: true,
     },
   ],
+  [id.BPF_FUNC_l3_csum_replace, replaceChecksum],
+  [id.BPF_FUNC_l4_csum_replace, replaceChecksum],
+  [id.BPF_FUNC_redirect, { arguments: ["anything", "anything"], returns: "integer" }],
   [id.BPF_FUNC_strncmp, { arguments: ["memory", "size", "constant string"], returns: "integer" }],
 ]);

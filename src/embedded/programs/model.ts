@@ -23,6 +23,8 @@ export interface ProgramModel {
   readonly helpers: ReadonlySet<number>;
   /** Direct access to packet data. */
   readonly packet: "none" | "read" | "write";
+  /** Whether BPF_LD with BPF_ABS or BPF_IND loads from the packet. */
+  readonly packetLoads?: boolean;
   /** Whether helpers may be given packet memory. */
   readonly packetToHelpers: boolean;
   /** Inclusive range of r0 at exit; absent where any number is fine. */

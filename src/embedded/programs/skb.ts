@@ -116,6 +116,7 @@ export const socketFilter: ProgramModel = {
   context: contextOf(common, ["cb"]),
   helpers: new Set([...BASE_HELPERS, ...SKB_HELPERS]),
   packet: "none",
+  packetLoads: true,
   packetToHelpers: false,
 };
 
@@ -181,6 +182,7 @@ export const trafficControl: ProgramModel = {
     id.BPF_FUNC_tcp_raw_check_syncookie_ipv6,
   ]),
   packet: "write",
+  packetLoads: true,
   packetToHelpers: true,
 };
 

@@ -3,6 +3,7 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import * as insn from "../../uapi/insn.ts";
+import { linkSum } from "./links.ts";
 import { deny, reject } from "./refusal.ts";
 import type { BinaryOp, Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
@@ -121,7 +122,9 @@ function compute(
   const { dst, src } = instruction;
   const bits = bitsOf(instruction);
   if (isScalar(left) && isScalar(right)) {
-    return op ? scalars.binary(op, bits, left, right) : scalars.UNKNOWN;
+    const result = op ? scalars.binary(op, bits, left, right) : scalars.UNKNOWN;
+    const doubled = takesRegister(instruction) && src === dst;
+    return (op === "add" || op === "sub") && !doubled ? linkSum(op, bits, left, right, result) : result;
   }
   const difference = code === insn.BPF_SUB && !walk.mayNotLeak;
   if (isPointer(left) && isPointer(right)) {
@@ -166,7 +169,8 @@ function checkMovable(base: Pointer, amount: Scalar, register: number): void {
   if (base.kind === "pkt_end" || (base.kind === "map_ptr" && !fixed)) {
     deny("pointer-arithmetic", `R${register} pointer arithmetic on ${typeName(base)} prohibited`, register);
   }
-  checkOffset(amount, 0, base.kind);
+  // Linux takes what was added to a linked number for its offset.
+  checkOffset(amount, Number(amount.added?.by ?? 0n), base.kind);
   checkOffset(base.variable, base.offset, base.kind);
 }
 

@@ -24,7 +24,7 @@ export function atomic(walk: Walk, { dst, src, off, imm }: Instruction, { size }
   if (imm === insn.BPF_STORE_REL) {
     walk.read(src);
     checkTarget(walk, dst, "stores into");
-    store(walk, access, walk.link(src), src);
+    store(walk, access, walk.read(src), src);
     return;
   }
   if (!modifies(imm)) {

@@ -3,6 +3,7 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import * as insn from "../../uapi/insn.ts";
+import { follow } from "./links.ts";
 import { deny, reject } from "./refusal.ts";
 import type { Bounds, Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
@@ -116,11 +117,12 @@ function isEqual(bits: 32 | 64, a: Scalar, b: Scalar): boolean | undefined {
   if (tnum.isConstant(left) && tnum.isConstant(right)) return left.value === right.value;
   const known = ~left.mask & ~right.mask;
   if ((left.value & known) !== (right.value & known)) return false;
-  const { smin, smax, umin, umax } = boundsOf(bits, a);
-  const other = boundsOf(bits, b);
-  const apart = umin > other.umax || umax < other.umin || smin > other.smax || smax < other.smin;
-  return apart ? false : undefined;
+  const differ = areApart(a.narrow, b.narrow) || (bits === 64 && areApart(a.wide, b.wide));
+  return differ ? false : undefined;
 }
+
+const areApart = (a: Bounds, b: Bounds): boolean =>
+  a.umin > b.umax || a.umax < b.umin || a.smin > b.smax || a.smax < b.smin;
 
 function hasCommonBit(bits: 32 | 64, a: Scalar, b: Scalar): boolean | undefined {
   const left = bitsOf(bits, a);
@@ -161,15 +163,15 @@ export function refine(code: number, bits: 32 | 64, a: Scalar, b: Scalar, taken:
   return [first, second];
 }
 
-/** Puts what was learnt of a register in its place, and in those that hold the same number. */
+/** Puts what was learnt of a register in its place, and in those that are linked with it. */
 function learn(state: State, register: number, before: Scalar, after: Scalar, from: Scalar): void {
   if (scalars.isConstant(before) || !scalars.isPossible(after)) return;
   const origins = before.origins | from.origins;
-  const { id } = before;
-  state.frames[state.frames.length - 1]!.registers[register] = { ...after, id, origins };
+  const { id, added } = before;
+  state.frames[state.frames.length - 1]!.registers[register] = { ...after, id, added, origins };
   if (id === 0) return;
   mapValues(state, (value) =>
-    isScalar(value) && value.id === id ? { ...after, id, origins: origins | value.origins } : value,
+    isScalar(value) && value.id === id ? { ...follow(value, before, after), origins: origins | value.origins } : value,
   );
 }
 

@@ -6,11 +6,13 @@ import { E2BIG } from "../../uapi/errno.ts";
 import { BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
 import * as helperIds from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
+import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../../uapi/map-types.ts";
 import { namesByNumber } from "../../uapi/names.ts";
 import { type Argument, type Prototype, prototypes } from "../helpers/prototypes.ts";
 import { checkHelperMemory, checkUnmodified, denyMemoryType } from "./memory.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
+import { constantKey } from "./stack.ts";
 import { framePlaces, newFrame } from "./state.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
 import { isPacket, isPointer, isScalar, type Pointer, pointer, typeName, type Value } from "./values.ts";
@@ -23,7 +25,7 @@ export const helperName = (id: number): string => `${names.get(id)?.replace("BPF
 export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): void {
   if (dst !== 0 || src !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
   const prototype = findPrototype(walk, id);
-  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0 };
+  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0, key: undefined };
   prototype.arguments.forEach((argument, index) => {
     checkArgument(walk, call, argument, index + 1);
   });
@@ -76,6 +78,8 @@ interface Call {
   recordSize: number;
   /** Reference that it releases. */
   released: number;
+  /** The key, where it is a number that is known. */
+  key: bigint | undefined;
 }
 
 function findPrototype(walk: Walk, id: number): Prototype {
@@ -114,6 +118,7 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       checkMemoryType(value, register);
       if (size === 0) deny("helper-argument", "invalid zero-sized read", register);
       checkHelperMemory(walk, register, size, { write: false, whole: true, packet: true });
+      if (argument === "map key" && arrays.includes(call.map!.type)) call.key = constantKey(walk, value as Pointer);
       return;
     }
     case "memory":
@@ -157,6 +162,9 @@ function denyType(value: Value, register: number, expected: string): never {
   deny(rule, `R${register} type=${typeName(value)} expected=${expected}`, register);
 }
 
+/** Maps that have an element for every key below max_entries. */
+const arrays: readonly number[] = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY];
+
 const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_value", "ringbuf_mem"];
 
 function checkMemoryType(value: Value, register: number): void {
@@ -191,7 +199,7 @@ function checkSize(walk: Walk, call: Call, size: Value, register: number, zeroAl
   const argument = call.prototype.arguments[register - 2]!;
   if (isScalar(memory)) {
     // NULL, which was allowed; then there is nothing to read.
-    if (umax !== 0n) denyMemoryType(register - 1, memory);
+    if (umax !== 0n) denyType(memory, register - 1, "fp");
     return;
   }
   const write = argument === "uninitialised memory";
@@ -218,13 +226,16 @@ function checkConstantString(value: Value, register: number): void {
   reject("helper-argument", "string is not zero-terminated", register);
 }
 
-function returnValue(walk: Walk, { prototype, map, recordSize }: Call): Value | undefined {
+function returnValue(walk: Walk, { id, prototype, map, recordSize, key }: Call): Value | undefined {
   switch (prototype.returns) {
     case "integer":
       return scalars.UNKNOWN;
     case "nothing":
       return undefined;
     case "map value or null":
+      if (id === helperIds.BPF_FUNC_map_lookup_elem && key !== undefined && key < BigInt(map!.maxEntries)) {
+        return pointer("map_value", { map: map! });
+      }
       return pointer("map_value", { nullable: true, id: walk.newId(), map: map! });
     case "record or null": {
       const reference = walk.acquire();

@@ -5,6 +5,7 @@
 // taken for certain) its places become precise, in this checkpoint and, through what each held, in those before. Likewise a stack
 // slot matters only if it is read later. Everything else may differ. Linux finds the same by walking instructions backwards.
 
+import { addedAlike } from "./links.ts";
 import type { Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import {
@@ -208,8 +209,8 @@ function valueCovered(
   if (before.kind === "scalar") {
     if (now.kind !== "scalar") return false;
     if (!precise) return true;
-    if (exact) return scalars.equal(before, now) && sameId(ids, before.id, now.id);
-    return scalars.contains(before, now) && linkKept(ids, before.id, now.id);
+    if (exact) return scalars.equal(before, now) && addedAlike(before, now) && sameId(ids, before.id, now.id);
+    return scalars.contains(before, now) && linkKept(ids, before, now);
   }
   return now.kind !== "scalar" && pointerCovered(before, now, exact, ids);
 }
@@ -240,5 +241,8 @@ function sameId(ids: Map<number, number>, before: number, now: number): boolean 
 }
 
 /** A scalar that was linked to nothing may be linked now, but not the other way round. */
-const linkKept = (ids: Map<number, number>, before: number, now: number) =>
-  before === 0 || (now !== 0 ? sameId(ids, before, now) : !ids.has(before) && ids.set(before, -before) !== undefined);
+function linkKept(ids: Map<number, number>, before: Scalar, now: Scalar): boolean {
+  if (before.id === 0) return true;
+  if (now.id !== 0) return addedAlike(before, now) && sameId(ids, before.id, now.id);
+  return !ids.has(before.id) && ids.set(before.id, -before.id) !== undefined;
+}

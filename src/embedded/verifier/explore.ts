@@ -16,6 +16,7 @@ import { checkStackDepth } from "./depth.ts";
 import { diagnose } from "./diagnose.ts";
 import { Log } from "./log.ts";
 import { load, store } from "./memory.ts";
+import { loadFromPacket } from "./packet-load.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
@@ -139,6 +140,10 @@ class Search {
         alu(walk, instruction);
         break;
       case insn.BPF_LD:
+        if (instruction.opcode !== LD_IMM64) {
+          loadFromPacket(walk, instruction);
+          break;
+        }
         this.loadConstant(instruction);
         return walk.at + 2;
       case insn.BPF_LDX:
@@ -154,9 +159,8 @@ class Search {
     return walk.at + 1;
   }
 
-  private loadConstant({ opcode, dst, src, off, imm }: Instruction): void {
+  private loadConstant({ dst, src, off, imm }: Instruction): void {
     const { walk } = this;
-    if (opcode !== LD_IMM64) reject("unsupported", "BPF_LD_ABS and BPF_LD_IND are not in the embedded kernel yet");
     if (off !== 0) reject("opcode", "BPF_LD_IMM64 uses reserved fields");
     const high = walk.input.instructions[walk.at + 1]!.imm;
     const map = walk.input.maps.get(walk.at);
@@ -189,9 +193,9 @@ class Search {
       return;
     }
     if (imm !== 0) reject("opcode", "BPF_STX uses reserved fields");
-    walk.read(src);
+    const value = walk.read(src);
     this.checkAccessKind(dst);
-    store(walk, access, walk.link(src), src);
+    store(walk, access, value, src);
   }
 
   /** An instruction that once accesses the context always does. */
@@ -326,11 +330,7 @@ const sizeOf = (opcode: number) => sizes[opcode & 0x18]!;
 
 /** The end of the main program: nothing is held, and r0 is what this type may return. */
 function checkExit(walk: Walk): void {
-  const { references } = walk.state;
-  if (references.length > 0) {
-    const lines = references.map(({ id, instruction }) => `Unreleased reference id=${id} alloc_insn=${instruction}`);
-    reject("reference", [...lines, "BPF_EXIT instruction in main prog would lead to reference leak"].join("\n"));
-  }
+  walk.checkReleased("BPF_EXIT instruction in main prog");
   const result = walk.read(0);
   if (walk.mayNotLeak && isPointer(result)) deny("leak", "R0 leaks addr as return value", 0);
   const range = walk.model.returns?.(walk.input.expectedAttachType);

@@ -70,7 +70,7 @@ export function store(walk: Walk, access: Access, value: Value, valueRegister: n
         denyContext(register, offset, size);
       return;
     case "fp":
-      storeStack(walk, register, base, offset, size, value);
+      storeStack(walk, { register, offset, size }, base, value, valueRegister);
       return;
     case "pkt":
     case "pkt_meta":

@@ -19,10 +19,17 @@ export interface Scalar {
   readonly wide: Bounds;
   /** Of the low 32 bits. */
   readonly narrow: Bounds;
-  /** Scalars with the same id, unless 0, hold the same number. */
+  /** Scalars with the same id, unless 0, hold the same number, but for what was added to each. */
   readonly id: number;
+  readonly added: Added | undefined;
   /** Places at the last checkpoint on whose exact content this knowledge rests: see precision.ts. */
   readonly origins: bigint;
+}
+
+/** What was added to a number since it got its id: `by` modulo 2^`bits`, the upper bits of the sum zero. */
+interface Added {
+  readonly by: bigint;
+  readonly bits: 32 | 64;
 }
 
 interface Width {
@@ -42,6 +49,7 @@ export const UNKNOWN: Scalar = {
   wide: WIDE.all,
   narrow: NARROW.all,
   id: 0,
+  added: undefined,
   origins: 0n,
 };
 
@@ -53,6 +61,7 @@ export function constant(value: bigint, origins = 0n): Scalar {
     wide: exactly(WIDE, value),
     narrow: exactly(NARROW, value),
     id: 0,
+    added: undefined,
     origins,
   };
 }
@@ -85,7 +94,8 @@ export function equal(a: Scalar, b: Scalar): boolean {
   );
 }
 
-export const withId = (scalar: Scalar, id: number): Scalar => (scalar.id === id ? scalar : { ...scalar, id });
+/** The same number, linked with those that have the id. */
+export const withId = (scalar: Scalar, id: number): Scalar => ({ ...scalar, id, added: undefined });
 
 export type BinaryOp = "add" | "sub" | "mul" | "and" | "or" | "xor" | "lsh" | "rsh" | "arsh";
 
@@ -154,7 +164,15 @@ export function settle(bits: Tnum, wide: Bounds, narrow: Bounds): Scalar {
   for (let round = 0; round < 3; round++) deduce(draft);
   boundBits(draft);
   tightenByBits(draft);
-  return { kind: "scalar", bits: draft.bits, wide: draft.wide, narrow: draft.narrow, id: 0, origins: 0n };
+  return {
+    kind: "scalar",
+    bits: draft.bits,
+    wide: draft.wide,
+    narrow: draft.narrow,
+    id: 0,
+    added: undefined,
+    origins: 0n,
+  };
 }
 
 /** Whether some number fits what is claimed of `a`. */
@@ -168,7 +186,9 @@ export const isPossible = ({ bits, wide, narrow }: Scalar): boolean =>
 /** As logs print it: `5`, or `scalar(umax=255,var_off=(0x0; 0xff))`. */
 export function print(scalar: Scalar): string {
   if (isConstant(scalar)) return printSigned(numberOf(scalar));
-  const parts = [...(scalar.id ? [`id=${scalar.id}`] : []), ...printRanges(scalar)];
+  const { id, added } = scalar;
+  const sum = added ? `${added.by < 0n ? "" : "+"}${added.by}` : "";
+  const parts = [...(id ? [`id=${id}${sum}`] : []), ...printRanges(scalar)];
   return `scalar(${parts.join(",")})`;
 }
 

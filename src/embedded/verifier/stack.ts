@@ -49,14 +49,13 @@ export function stackExtent(
   return { from, to, fixed };
 }
 
-/** Stores a register, or a number, in the stack. */
+/** Stores a number, or the value of a register, in the stack. */
 export function storeStack(
   walk: Walk,
-  register: number,
+  { register, offset, size }: { readonly register: number; readonly offset: number; readonly size: number },
   base: Pointer,
-  offset: number,
-  size: number,
   value: Value,
+  valueRegister: number | undefined,
 ): void {
   const extent = stackExtent(walk, register, base, offset, size, " write to");
   const { stack } = walk.state.frames[base.frame]!;
@@ -69,17 +68,13 @@ export function storeStack(
   }
   const index = slotIndex(extent.from);
   const aligned = extent.from % 8 === 0;
-  if (isPointer(value) && (size !== 8 || !aligned))
-    reject("spilled-pointer", "invalid size of register spill", register);
+  if (isPointer(value) && (size !== 8 || !aligned)) deny("spilled-pointer", "invalid size of register spill", register);
   if (walk.mayNotLeak && size !== 8 && isPointer(stack[index]?.value)) {
     deny("spilled-pointer", "attempt to corrupt spilled pointer on stack", register);
   }
   if (aligned) {
     const before = size === 8 ? 0 : (withoutSpill(stack[index])?.types ?? 0);
-    stack[index] = {
-      types: withTypes(before, 0, size, SPILL),
-      value: isScalar(value) ? scalars.truncate(value, size) : value,
-    };
+    stack[index] = { types: withTypes(before, 0, size, SPILL), value: spilled(walk, value, valueRegister, size) };
     if (size === 8) walk.state.written |= slotPlace(base.frame, index);
     return;
   }
@@ -150,6 +145,33 @@ export function giveStackToHelper(
     }
   }
   if (access.write) storeBytes(walk, base.frame, extent, MISC, overwritten);
+}
+
+/** What `size` bytes keep of a value: where that is all of it, it stays linked with its register. */
+function spilled(walk: Walk, value: Value, register: number | undefined, size: number): Value {
+  if (isPointer(value)) return value;
+  const fits = size === 8 || value.wide.umax >> BigInt(8 * size) === 0n;
+  return fits && register !== undefined ? walk.link(register) : scalars.truncate(value, size);
+}
+
+/**
+ * The number in 4 bytes of stack that a pointer points to, if it is known.
+ * As on Linux they are zero bytes, or a number stored in 4 bytes, or the upper half of one stored in 8:
+ * of that the whole is given, which is 0 in the upper half wherever it is small enough for a key.
+ */
+export function constantKey(walk: Walk, { kind, offset, variable, frame }: Pointer): bigint | undefined {
+  if (kind !== "fp" || !scalars.isConstant(variable)) return undefined;
+  const at = offset + Number(scalars.numberOf(variable));
+  const slot = walk.state.frames[frame]!.stack[slotIndex(at)];
+  if (!slot) return undefined;
+  const first = byteIndex(at);
+  const type = typeOf(slot.types, first);
+  let end = first;
+  while (end < 8 && typeOf(slot.types, end) === type) end++;
+  if (type === ZERO && end - first >= 4) return 0n;
+  if (type !== SPILL || end - first !== 4 || !isScalar(slot.value) || !scalars.isConstant(slot.value)) return undefined;
+  walk.needExact(slot.value);
+  return slot.value.bits.value;
 }
 
 /** Bytes of a slot that stay known when its spilled value is lost. */

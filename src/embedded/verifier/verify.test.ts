@@ -194,6 +194,18 @@ const refused: readonly [name: string, items: readonly asm.Item[], reason: strin
       { capabilities: { bpf: true, perfmon: false } },
     ],
     [
+      "an address as a packet load's index without CAP_PERFMON",
+      [asm.mov(r6, r1), { opcode: 0x50, dst: 0, src: 1, off: 0, imm: 0 }, ...end],
+      "R1 leaks addr into packet offset",
+      { type: programType.BPF_PROG_TYPE_SOCKET_FILTER, capabilities: { bpf: true, perfmon: false } },
+    ],
+    [
+      "a read of any address without CAP_PERFMON",
+      [asm.call(helper.BPF_FUNC_probe_read_kernel), ...end],
+      "program of this type cannot use helper bpf_probe_read_kernel#113",
+      { capabilities: { bpf: true, perfmon: false } },
+    ],
+    [
       "an uninitialised stack without CAP_PERFMON",
       [asm.load("dw", r0, r10, -8), asm.exit()],
       "invalid read from stack off -8+0 size 8",
@@ -470,6 +482,50 @@ test("an explored state covers another only where what was used agrees", () => {
   ];
   expect(reason(items(8))).toBe("accepted");
   expect(reason(items(64))).toBe("R8 min value is outside of the allowed memory range");
+});
+
+/** As much as must be walked before the next state is kept. */
+const untilKept = (name: string): readonly asm.Item[] => [
+  asm.goto(name),
+  asm.label(name),
+  asm.goto(`${name} again`),
+  asm.label(`${name} again`),
+  ...Array.from({ length: 8 }, () => asm.mov(r0, 0)),
+];
+
+test("an explored state covers another only where as much was added to linked numbers", () => {
+  // r4 is r3 + 1 or r3 + later when the paths meet, and at most 9; only r3 + 1 says that r3 + 1 fits into the value.
+  const items = (later: number, meet: readonly asm.Item[], met: readonly asm.Item[]) => [
+    ...lookedUp,
+    asm.mov(r8, r0),
+    asm.load("dw", r3, r8, 0),
+    asm.mov(r4, r3),
+    asm.load("dw", r2, r8, 8),
+    asm.mov(r5, later),
+    asm.jump("jeq", r2, 0, "other"),
+    asm.mov(r5, 1),
+    ...untilKept("first"),
+    asm.label("other"),
+    ...meet,
+    ...untilKept("second"),
+    asm.goto("there"),
+    asm.label("there"),
+    ...met,
+    asm.jump("jgt", r4, 9, "end"),
+    asm.add(r3, 1),
+    asm.add(r8, r3),
+    asm.load("b", r1, r8, 0),
+    asm.label("end"),
+    ...end,
+  ];
+  const sum = [asm.add(r4, r5)];
+  for (const [meet, met] of [
+    [sum, []],
+    [[], sum],
+  ] as const) {
+    expect(reason(items(1, meet, met))).toBe("accepted");
+    expect(reason(items(-20, meet, met))).toBe("R8 min value is outside of the allowed memory range");
+  }
 });
 
 test("the log is in the kernel's format", () => {

@@ -72,10 +72,10 @@ export class Walk {
     if (isScalar(value)) markPrecise(this.state, value);
   }
 
-  /** Gives a register's number an id, so that a copy stays linked with it. */
+  /** Gives a register's number an id, so that a copy stays linked with it. What was moved loses its link. */
   link(register: number): Value {
     const value = this.read(register);
-    if (!isScalar(value) || value.id !== 0 || scalars.isConstant(value)) return value;
+    if (!isScalar(value) || (value.id !== 0 && !value.added) || scalars.isConstant(value)) return value;
     const linked = withId(value, this.newId());
     this.frame.registers[register] = linked;
     return linked;
@@ -91,6 +91,14 @@ export class Walk {
   release(id: number): void {
     this.state.references = this.state.references.filter((reference) => reference.id !== id);
     this.forget((value) => isPointer(value) && value.reference === id);
+  }
+
+  /** Refuses `what`, which would end the program, while something is held. */
+  checkReleased(what: string): void {
+    const { references } = this.state;
+    if (references.length === 0) return;
+    const lines = references.map(({ id, instruction }) => `Unreleased reference id=${id} alloc_insn=${instruction}`);
+    reject("reference", [...lines, `${what} would lead to reference leak`].join("\n"));
   }
 
   /** Makes the values that `which` picks unusable as pointers. */
