@@ -98,3 +98,19 @@ export const SKB_HELPERS: readonly number[] = [
   id.BPF_FUNC_skb_load_bytes_relative,
   id.BPF_FUNC_get_netns_cookie,
 ];
+
+export const SOCKET_LOOKUP_HELPERS: readonly number[] = [
+  id.BPF_FUNC_sk_lookup_tcp,
+  id.BPF_FUNC_sk_lookup_udp,
+  id.BPF_FUNC_sk_release,
+  id.BPF_FUNC_skc_lookup_tcp,
+];
+
+export const SYN_COOKIE_HELPERS: readonly number[] = [
+  id.BPF_FUNC_tcp_check_syncookie,
+  id.BPF_FUNC_tcp_gen_syncookie,
+  id.BPF_FUNC_tcp_raw_gen_syncookie_ipv4,
+  id.BPF_FUNC_tcp_raw_gen_syncookie_ipv6,
+  id.BPF_FUNC_tcp_raw_check_syncookie_ipv4,
+  id.BPF_FUNC_tcp_raw_check_syncookie_ipv6,
+];

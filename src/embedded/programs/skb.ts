@@ -4,7 +4,7 @@
 import { BPF_CGROUP_INET_EGRESS } from "../../uapi/attach-types.ts";
 import * as id from "../../uapi/helper-ids.ts";
 import { skBuff } from "../context.ts";
-import { BASE_HELPERS, SKB_HELPERS } from "./base.ts";
+import { BASE_HELPERS, SKB_HELPERS, SOCKET_LOOKUP_HELPERS, SYN_COOKIE_HELPERS } from "./base.ts";
 import type { ContextField, FieldAccess, ProgramModel } from "./model.ts";
 
 /** Where the fields lie, and their bytes. */
@@ -120,6 +120,17 @@ export const socketFilter: ProgramModel = {
   packetToHelpers: false,
 };
 
+/** For programs that look at the socket of an sk_buff, and look sockets up. */
+const SOCKET_HELPERS: readonly number[] = [
+  ...SOCKET_LOOKUP_HELPERS,
+  id.BPF_FUNC_sk_fullsock,
+  id.BPF_FUNC_tcp_sock,
+  id.BPF_FUNC_skb_ecn_set_ce,
+  id.BPF_FUNC_get_listener_sock,
+  id.BPF_FUNC_sk_storage_get,
+  id.BPF_FUNC_sk_storage_delete,
+];
+
 /** BPF_PROG_TYPE_SCHED_CLS and BPF_PROG_TYPE_SCHED_ACT. */
 export const trafficControl: ProgramModel = {
   context: contextOf(
@@ -129,6 +140,8 @@ export const trafficControl: ProgramModel = {
   helpers: new Set([
     ...BASE_HELPERS,
     ...SKB_HELPERS,
+    ...SOCKET_HELPERS,
+    ...SYN_COOKIE_HELPERS,
     id.BPF_FUNC_skb_store_bytes,
     id.BPF_FUNC_l3_csum_replace,
     id.BPF_FUNC_l4_csum_replace,
@@ -157,18 +170,6 @@ export const trafficControl: ProgramModel = {
     id.BPF_FUNC_fib_lookup,
     id.BPF_FUNC_skb_cgroup_id,
     id.BPF_FUNC_skb_ancestor_cgroup_id,
-    id.BPF_FUNC_sk_lookup_tcp,
-    id.BPF_FUNC_sk_lookup_udp,
-    id.BPF_FUNC_sk_release,
-    id.BPF_FUNC_sk_fullsock,
-    id.BPF_FUNC_tcp_sock,
-    id.BPF_FUNC_skb_ecn_set_ce,
-    id.BPF_FUNC_get_listener_sock,
-    id.BPF_FUNC_skc_lookup_tcp,
-    id.BPF_FUNC_tcp_check_syncookie,
-    id.BPF_FUNC_sk_storage_get,
-    id.BPF_FUNC_sk_storage_delete,
-    id.BPF_FUNC_tcp_gen_syncookie,
     id.BPF_FUNC_sk_assign,
     id.BPF_FUNC_csum_level,
     id.BPF_FUNC_skb_cgroup_classid,
@@ -176,10 +177,6 @@ export const trafficControl: ProgramModel = {
     id.BPF_FUNC_redirect_peer,
     id.BPF_FUNC_check_mtu,
     id.BPF_FUNC_skb_set_tstamp,
-    id.BPF_FUNC_tcp_raw_gen_syncookie_ipv4,
-    id.BPF_FUNC_tcp_raw_gen_syncookie_ipv6,
-    id.BPF_FUNC_tcp_raw_check_syncookie_ipv4,
-    id.BPF_FUNC_tcp_raw_check_syncookie_ipv6,
   ]),
   packet: "write",
   packetLoads: true,
@@ -191,19 +188,10 @@ export const cgroupSkb: ProgramModel = {
   helpers: new Set([
     ...BASE_HELPERS,
     ...SKB_HELPERS,
+    ...SOCKET_HELPERS,
     id.BPF_FUNC_skb_cgroup_id,
     id.BPF_FUNC_get_local_storage,
     id.BPF_FUNC_skb_ancestor_cgroup_id,
-    id.BPF_FUNC_sk_lookup_tcp,
-    id.BPF_FUNC_sk_lookup_udp,
-    id.BPF_FUNC_sk_release,
-    id.BPF_FUNC_sk_fullsock,
-    id.BPF_FUNC_tcp_sock,
-    id.BPF_FUNC_skb_ecn_set_ce,
-    id.BPF_FUNC_get_listener_sock,
-    id.BPF_FUNC_skc_lookup_tcp,
-    id.BPF_FUNC_sk_storage_get,
-    id.BPF_FUNC_sk_storage_delete,
     id.BPF_FUNC_sk_cgroup_id,
     id.BPF_FUNC_sk_ancestor_cgroup_id,
   ]),

@@ -4,7 +4,7 @@
 import { BPF_XDP_DEVMAP } from "../../uapi/attach-types.ts";
 import * as id from "../../uapi/helper-ids.ts";
 import { xdpMd } from "../context.ts";
-import { BASE_HELPERS } from "./base.ts";
+import { BASE_HELPERS, SOCKET_LOOKUP_HELPERS, SYN_COOKIE_HELPERS } from "./base.ts";
 import type { ProgramModel } from "./model.ts";
 
 export const xdp: ProgramModel = {
@@ -19,6 +19,8 @@ export const xdp: ProgramModel = {
   hasField: (name, expectedAttachType) => name !== "egress_ifindex" || expectedAttachType === BPF_XDP_DEVMAP,
   helpers: new Set([
     ...BASE_HELPERS,
+    ...SOCKET_LOOKUP_HELPERS,
+    ...SYN_COOKIE_HELPERS,
     id.BPF_FUNC_redirect,
     id.BPF_FUNC_csum_diff,
     id.BPF_FUNC_xdp_adjust_head,
@@ -26,20 +28,10 @@ export const xdp: ProgramModel = {
     id.BPF_FUNC_xdp_adjust_meta,
     id.BPF_FUNC_xdp_adjust_tail,
     id.BPF_FUNC_fib_lookup,
-    id.BPF_FUNC_sk_lookup_tcp,
-    id.BPF_FUNC_sk_lookup_udp,
-    id.BPF_FUNC_sk_release,
-    id.BPF_FUNC_skc_lookup_tcp,
-    id.BPF_FUNC_tcp_check_syncookie,
-    id.BPF_FUNC_tcp_gen_syncookie,
     id.BPF_FUNC_check_mtu,
     id.BPF_FUNC_xdp_get_buff_len,
     id.BPF_FUNC_xdp_load_bytes,
     id.BPF_FUNC_xdp_store_bytes,
-    id.BPF_FUNC_tcp_raw_gen_syncookie_ipv4,
-    id.BPF_FUNC_tcp_raw_gen_syncookie_ipv6,
-    id.BPF_FUNC_tcp_raw_check_syncookie_ipv4,
-    id.BPF_FUNC_tcp_raw_check_syncookie_ipv6,
   ]),
   packet: "write",
   packetToHelpers: true,
