@@ -12,18 +12,10 @@ import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../../src/uapi/flags.ts";
 import { contract } from "../contract/contract.ts";
+import { errorOf } from "./error-of.ts";
 
 const hash = (kernel: Kernel, maxEntries = 4): HashMap<number, bigint> =>
   BpfMap.create(kernel, { name: "numbers", type: "hash", key: u32, value: u64, maxEntries });
-
-const errorOf = (body: () => unknown): unknown => {
-  try {
-    body();
-  } catch (error) {
-    return error;
-  }
-  return undefined;
-};
 
 describe("BpfMap", () => {
   contract("an array has a zero for each index, and gives back what was set", (kernel) => {

@@ -10,6 +10,7 @@ import { u8, u16, u32, u64 } from "../../src/codec/scalars.ts";
 import { readObject } from "../../src/elf/object.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import { contract } from "../contract/contract.ts";
+import { errorOf } from "./error-of.ts";
 
 const fixture = (name: string): Uint8Array => readFileSync(new URL(`../fixtures/${name}`, import.meta.url));
 const open = (kernel: Kernel, name: string) => BpfObject.load(kernel, fixture(name), { name });
@@ -25,15 +26,6 @@ function udp(host: number, port: number, length = 60): Uint8Array {
 
 /** struct event, which no map and no function names: clang leaves such a type out of the BTF. */
 const event = struct({ address: u32, port: u16, protocol: u8, ttl: u8, length: u64 });
-
-const errorOf = (body: () => unknown): unknown => {
-  try {
-    body();
-  } catch (error) {
-    return error;
-  }
-  return undefined;
-};
 
 describe("BpfObject", () => {
   for (const name of ["counter.bpf.o", "counter.v2.bpf.o", "counter.v3.bpf.o", "counter.v4.bpf.o"]) {
