@@ -47,3 +47,13 @@ export abstract class Handle implements Disposable {
     this.close();
   }
 }
+
+/** Makes something of a file descriptor that is ours, and closes it where that fails. */
+export function closingOnFailure<T>(kernel: Kernel, fd: number, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    kernel.close(fd);
+    throw error;
+  }
+}

@@ -7,18 +7,23 @@ import { type MapInfo, mapInfo, type ProgInfo, progInfo } from "../uapi/info.ts"
 import { decode, type Struct, sizeOf, type ValuesOf } from "../uapi/struct.ts";
 import { BpfError, check, syscallName } from "./errors.ts";
 
-/** @throws BpfError `EINVAL` where `fd` is no map's */
-export function readMapInfo(kernel: Kernel, fd: number): MapInfo {
+/** What the kernel says of the map that `fd` is of. */
+export const readMapInfo = (kernel: Kernel, fd: number): MapInfo => readInfo(kernel, fd, mapInfo);
+
+/** What the kernel says of the program that `fd` is of. */
+export const readProgInfo = (kernel: Kernel, fd: number): ProgInfo => readInfo(kernel, fd, progInfo);
+
+/** @throws BpfError `EINVAL` where a file descriptor that somebody else opened is no map's */
+export function checkIsMap(kernel: Kernel, fd: number): void {
   if (askAsMap(kernel, fd) === -EINVAL) throw wrongKind(fd, "it is no map's file descriptor");
-  return readInfo(kernel, fd, mapInfo);
 }
 
-/** @throws BpfError `EINVAL` where `fd` is a map's */
-export function readProgInfo(kernel: Kernel, fd: number): ProgInfo {
+/** @throws BpfError `EINVAL` where a file descriptor that somebody else opened is a map's */
+export function checkIsProgram(kernel: Kernel, fd: number): void {
   const answer = askAsMap(kernel, fd);
-  if (answer >= 0 || answersOfMaps.includes(-answer))
+  if (answer >= 0 || answersOfMaps.includes(-answer)) {
     throw wrongKind(fd, "it is a map's file descriptor, no program's");
-  return readInfo(kernel, fd, progInfo);
+  }
 }
 
 /** Info does not say what it is of, but a map command does: it is EINVAL on everything else. */

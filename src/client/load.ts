@@ -134,7 +134,7 @@ function createMap(kernel: Kernel, object: ObjectSpec, spec: MapSpec, btfFd: num
     return create({ btf: { fd: btfFd, keyTypeId: btfKeyTypeId, valueTypeId: btfValueTypeId } });
   } catch (error) {
     // Some kernels and types take no BTF for keys and values.
-    if (error instanceof BpfError && error.errno !== EINVAL) throw error;
+    if (!(error instanceof BpfError && error.errno === EINVAL)) throw error;
     return create({});
   }
 }

@@ -12,8 +12,8 @@ import { type NameOf, namesByNumber, numbersByName } from "../uapi/names.ts";
 import { checkNumbers, checkText } from "./arguments.ts";
 import { BpfError, check, IterationError, syscallName, UnsupportedError } from "./errors.ts";
 import { explainMapCreate } from "./explain-map-create.ts";
-import { Handle } from "./handle.ts";
-import { readMapInfo } from "./info.ts";
+import { closingOnFailure, Handle } from "./handle.ts";
+import { checkIsMap, readMapInfo } from "./info.ts";
 import { openPin } from "./pins.ts";
 import { RingBuffer, type RingBufferOptions } from "./ring-buffer.ts";
 
@@ -117,7 +117,7 @@ export abstract class BpfMap extends Handle {
       ...(options.name === undefined ? {} : { subject: options.name }),
       ...(hint === undefined ? {} : { hint }),
     });
-    return wrap(kernel, fd, options);
+    return closingOnFailure(kernel, fd, () => make(kernel, fd, options));
   }
 
   /**
@@ -137,7 +137,11 @@ export abstract class BpfMap extends Handle {
     options: Opening<RingBufferMapOptions<T>>,
   ): RingBufferMap<T>;
   static open(kernel: Kernel, path: string, options: AnyOpening): BpfMap {
-    return wrap(kernel, openPin(kernel, path), options);
+    const fd = openPin(kernel, path);
+    return closingOnFailure(kernel, fd, () => {
+      checkIsMap(kernel, fd);
+      return make(kernel, fd, options);
+    });
   }
 
   /**
@@ -154,6 +158,7 @@ export abstract class BpfMap extends Handle {
   static adopt<T = Uint8Array>(kernel: Kernel, fd: number, options: Opening<RingBufferMapOptions<T>>): RingBufferMap<T>;
   static adopt(kernel: Kernel, fd: number, options: AnyOpening): BpfMap {
     checkNumbers({ fd }, { command: commands.BPF_OBJ_GET_INFO_BY_FD });
+    checkIsMap(kernel, fd);
     return make(kernel, fd, options);
   }
 
@@ -411,16 +416,6 @@ const unsupportedType = (type: string, name = ""): UnsupportedError =>
   new UnsupportedError(
     `map "${name}": ${type} is not supported yet; these are: array, hash, percpu_array, percpu_hash, ringbuf`,
   );
-
-/** The map of an fd that is ours: closed again where it cannot be wrapped. */
-function wrap(kernel: Kernel, fd: number, options: AnyOpening): BpfMap {
-  try {
-    return make(kernel, fd, options);
-  } catch (error) {
-    kernel.close(fd);
-    throw error;
-  }
-}
 
 function make(kernel: Kernel, fd: number, { type, key, value, record }: AnyOpening): BpfMap {
   const info = readMapInfo(kernel, fd);

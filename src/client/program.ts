@@ -12,8 +12,8 @@ import * as programTypes from "../uapi/program-types.ts";
 import { cString, sizeOf } from "../uapi/struct.ts";
 import { checkNumbers, checkText } from "./arguments.ts";
 import { failed, syscallName, UnsupportedError, VerifierError } from "./errors.ts";
-import { Handle } from "./handle.ts";
-import { readProgInfo } from "./info.ts";
+import { closingOnFailure, Handle } from "./handle.ts";
+import { checkIsProgram, readProgInfo } from "./info.ts";
 import { openPin } from "./pins.ts";
 
 /** `"xdp"`, `"socket_filter"`, … */
@@ -105,6 +105,7 @@ export class BpfProgram extends Handle {
   /** Takes over a program's file descriptor that somebody else opened: it is closed with this object. */
   static adopt(kernel: Kernel, fd: number): BpfProgram {
     checkNumbers({ fd }, { command: commands.BPF_OBJ_GET_INFO_BY_FD });
+    checkIsProgram(kernel, fd);
     return new BpfProgram(kernel, fd, readProgInfo(kernel, fd).name);
   }
 
@@ -115,12 +116,7 @@ export class BpfProgram extends Handle {
    */
   static open(kernel: Kernel, path: string): BpfProgram {
     const fd = openPin(kernel, path);
-    try {
-      return BpfProgram.adopt(kernel, fd);
-    } catch (error) {
-      kernel.close(fd);
-      throw error;
-    }
+    return closingOnFailure(kernel, fd, () => BpfProgram.adopt(kernel, fd));
   }
 
   /** What the kernel says of the program. BPF_OBJ_GET_INFO_BY_FD, at the first asking. */
