@@ -13,6 +13,7 @@ import {
   BPF_F_WRONLY_PROG,
 } from "../../uapi/flags.ts";
 import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
+import { fixedElements, perCpu } from "./machine-elements.ts";
 import {
   type MapAttributes,
   type MapFamily,
@@ -36,8 +37,7 @@ export const array: MapFamily = {
   memoryNeeded: ({ max_entries, value_size }) => max_entries * stride(value_size),
   checkKeyType,
   perCpu: false,
-  hasElements: true,
-  hasLookupAndDelete: false,
+  operations: fixedElements,
   hasDirectValue: true,
   checkMapping({ map_flags, max_entries, value_size }, offset, length) {
     if ((map_flags & BPF_F_MMAPABLE) === 0) return -EINVAL;
@@ -53,8 +53,7 @@ export const perCpuArray: MapFamily = {
   memoryNeeded: ({ max_entries, value_size }, cpus) => max_entries * stride(value_size) * cpus,
   checkKeyType,
   perCpu: true,
-  hasElements: true,
-  hasLookupAndDelete: false,
+  operations: perCpu(fixedElements),
   hasDirectValue: false,
 };
 

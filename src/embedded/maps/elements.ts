@@ -3,8 +3,8 @@
 
 import type { Attr } from "../../uapi/attr.ts";
 import type * as commands from "../../uapi/commands.ts";
-import { EBADF, EBUSY, EFAULT, EINVAL, ENOENT, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
-import { BPF_EXIST, BPF_F_LOCK } from "../../uapi/flags.ts";
+import { EBADF, EBUSY, EFAULT, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
+import { BPF_F_LOCK } from "../../uapi/flags.ts";
 import { toBigInt } from "../../uapi/struct.ts";
 import type { UserPointer } from "../memory.ts";
 import type { File } from "../objects.ts";
@@ -21,11 +21,14 @@ export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF
   if (flags !== 0) return -EINVAL;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
-  return copyValue(state, map, key, attr.value);
+  const { lookup } = map.family.operations;
+  if (lookup === undefined) return -ENOTSUPP;
+  const value = lookup(state, map, key, key + stride(map.key_size));
+  if (value < 0) return value;
+  return state.memory.copyOut(value, attr.value, map.userValueSize) ? 0 : -EFAULT;
 }
 
 export function updateElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_UPDATE_ELEM>): number {
-  const { machine, memory } = state;
   const file = findMapFile(state, attr.map_fd);
   if (typeof file === "number") return file;
   const map = file.object;
@@ -35,12 +38,8 @@ export function updateElement(state: KernelState, attr: Attr<typeof commands.BPF
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
   const value = key + stride(map.key_size);
-  if (!memory.copyIn(attr.value, value, map.userValueSize)) return -EFAULT;
-  if (!map.family.hasElements) return -ENOTSUPP;
-  if (flags > BPF_EXIST) return -EINVAL;
-  return map.family.perCpu
-    ? machine.mapUpdatePerCpu(map.handle, key, value, flags)
-    : machine.mapUpdate(map.handle, key, value, flags);
+  if (!state.memory.copyIn(attr.value, value, map.userValueSize)) return -EFAULT;
+  return map.family.operations.update?.(state, map, key, value, flags) ?? -ENOTSUPP;
 }
 
 export function deleteElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_DELETE_ELEM>): number {
@@ -50,7 +49,7 @@ export function deleteElement(state: KernelState, attr: Attr<typeof commands.BPF
   if (!mayWrite(file, map)) return -EPERM;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
-  return map.family.hasElements ? state.machine.mapDelete(map.handle, key) : -ENOTSUPP;
+  return map.family.operations.remove?.(state, map, key) ?? -ENOTSUPP;
 }
 
 export function nextKey(state: KernelState, attr: Attr<typeof commands.BPF_MAP_GET_NEXT_KEY>): number {
@@ -62,9 +61,8 @@ export function nextKey(state: KernelState, attr: Attr<typeof commands.BPF_MAP_G
   const key = isFirst ? state.memory.scratch(scratchSize(map)) : copyKey(state, map, attr.key);
   if (key < 0) return key;
   if (key === 0) return -ENOMEM;
-  if (!map.family.hasElements) return -ENOTSUPP;
   const next = key + stride(map.key_size);
-  const result = state.machine.mapNextKey(map.handle, isFirst ? 0 : key, next);
+  const result = map.family.operations.nextKey?.(state, map, isFirst ? 0 : key, next) ?? -ENOTSUPP;
   if (result !== 0) return result;
   return state.memory.copyOut(next, attr.next_key, map.key_size) ? 0 : -EFAULT;
 }
@@ -82,10 +80,11 @@ export function lookupAndDeleteElement(
   if (flags !== 0) return -EINVAL;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
-  if (!map.family.hasLookupAndDelete) return -ENOTSUPP;
-  const result = copyValue(state, map, key, attr.value);
+  const room = key + stride(map.key_size);
+  const result = map.family.operations.lookupAndDelete?.(state, map, key, room) ?? -ENOTSUPP;
+  if (result < 0) return result;
   // Linux has taken the element out before it finds that the value has no room.
-  return result === 0 || result === -EFAULT ? state.machine.mapDelete(map.handle, key) || result : result;
+  return state.memory.copyOut(room, attr.value, map.userValueSize) ? 0 : -EFAULT;
 }
 
 /** BPF_MAP_FREEZE: commands may write no longer. */
@@ -127,11 +126,4 @@ function copyKey({ memory }: KernelState, map: EmbeddedMap, key: UserPointer): n
   if (address === 0) return -ENOMEM;
   if (map.key_size === 0) return key === null || key === undefined ? address : -EINVAL;
   return memory.copyIn(key, address, map.key_size) ? address : -EFAULT;
-}
-
-function copyValue({ machine, memory }: KernelState, map: EmbeddedMap, key: number, value: UserPointer): number {
-  if (!map.family.hasElements) return -ENOTSUPP;
-  const address = machine.mapLookup(map.handle, key);
-  if (address === 0) return -ENOENT;
-  return memory.copyOut(address, value, map.userValueSize) ? 0 : -EFAULT;
 }

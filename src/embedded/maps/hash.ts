@@ -12,6 +12,7 @@ import {
   BPF_F_WRONLY_PROG,
   BPF_F_ZERO_SEED,
 } from "../../uapi/flags.ts";
+import { elements, perCpu } from "./machine-elements.ts";
 import { type MapAttributes, type MapFamily, PER_CPU_VALUE_MAX, programAccessIsValid, stride } from "./map.ts";
 
 const HASH_FLAGS =
@@ -33,8 +34,7 @@ export const hash: MapFamily = {
   checkAllocation,
   memoryNeeded: (attributes) => memoryNeeded(attributes, stride(attributes.value_size)),
   perCpu: false,
-  hasElements: true,
-  hasLookupAndDelete: true,
+  operations: elements,
   hasDirectValue: false,
 };
 
@@ -46,8 +46,7 @@ export const perCpuHash: MapFamily = {
   checkAllocation,
   memoryNeeded: (attributes, cpus) => memoryNeeded(attributes, cpus * stride(attributes.value_size)),
   perCpu: true,
-  hasElements: true,
-  hasLookupAndDelete: true,
+  operations: perCpu(elements),
   hasDirectValue: false,
 };
 

@@ -6,7 +6,7 @@ import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
 import type { MachineMemory } from "../memory.ts";
 import type { References } from "../objects.ts";
-import type { Capability } from "../state.ts";
+import type { Capability, KernelState } from "../state.ts";
 
 /** Fields of BPF_MAP_CREATE that a family looks at. */
 export interface MapAttributes {
@@ -29,10 +29,8 @@ export interface MapFamily {
   checkKeyType?(attributes: MapAttributes, key: BtfType, value: BtfType): number;
   /** Whether a value is one for each CPU. */
   readonly perCpu: boolean;
-  /** Whether there are elements to look up, update, delete and walk; ENOTSUPP otherwise. */
-  readonly hasElements: boolean;
-  /** Whether BPF_MAP_LOOKUP_AND_DELETE_ELEM is there; ENOTSUPP otherwise. */
-  readonly hasLookupAndDelete: boolean;
+  /** What the commands on elements do; one that is absent is ENOTSUPP. */
+  readonly operations: Operations;
   /** Whether a program may hold the address of the first value; ENOTSUPP otherwise. */
   readonly hasDirectValue: boolean;
   /** Whether this part of the map's memory may be mapped; absent: ENOTSUPP. */
@@ -40,6 +38,24 @@ export interface MapFamily {
   /** Whether readers find something; absent: a file descriptor never becomes readable. */
   isReadable?(data: number, memory: MachineMemory): boolean;
 }
+
+/**
+ * The commands on elements. `key` and `value` are addresses of copies of the caller's bytes: `value` of the map's userValueSize.
+ * Where a key is not there, the result is -ENOENT.
+ */
+export interface Operations {
+  /** Address of the value as the command shows it: in the map, or in `room`, which has userValueSize bytes. */
+  lookup?(state: KernelState, map: EmbeddedMap, key: number, room: number): number;
+  update?(state: KernelState, map: EmbeddedMap, key: number, value: number, flags: number): number;
+  remove?(state: KernelState, map: EmbeddedMap, key: number): number;
+  /** Writes the key behind `key` to `next`; the first one where `key` is 0. */
+  nextKey?(state: KernelState, map: EmbeddedMap, key: number, next: number): number;
+  /** Takes an element out and leaves its value in `room`. */
+  lookupAndDelete?(state: KernelState, map: EmbeddedMap, key: number, room: number): number;
+}
+
+/** An operation that is there only to be refused. */
+export const refuse = (errno: number) => (): number => -errno;
 
 export interface EmbeddedMap extends MapAttributes {
   readonly kind: "map";

@@ -19,8 +19,7 @@ export const ringbuf: MapFamily = {
   },
   memoryNeeded: ({ max_entries }) => 2 * PAGE_BYTES + 2 * max_entries,
   perCpu: false,
-  hasElements: false,
-  hasLookupAndDelete: false,
+  operations: {},
   hasDirectValue: false,
   checkMapping({ max_entries }, offset, length, writable) {
     // A reader may move its own position, and nothing else.
