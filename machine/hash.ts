@@ -107,6 +107,22 @@ export function nextKey(map: MapHeader, key: usize, next: usize): i32 {
   return 0;
 }
 
+export function hashBuckets(map: MapHeader): u32 {
+  return map.mask + 1;
+}
+
+/** Address of the first key of a bucket; 0 where it is empty. */
+export function hashFirstKey(map: MapHeader, bucket: u32): usize {
+  const element = load<usize>(bucketAt(map, bucket));
+  return element ? keyOf(changetype<Element>(element)) : 0;
+}
+
+/** Address of the key behind one in its bucket; 0 where that was the last. */
+export function hashKeyBehind(_map: MapHeader, key: usize): usize {
+  const next = changetype<Element>(key - offsetof<Element>()).next;
+  return next ? keyOf(changetype<Element>(next)) : 0;
+}
+
 /** BPF_EXIST, BPF_NOEXIST, and whether a new element may be added. */
 export function checkExistence(map: MapHeader, old: Element | null, flags: u64): i32 {
   if (old) return flags == BPF_NOEXIST ? -EEXIST : 0;

@@ -9,6 +9,7 @@ import {
   freePages,
   initializeAllocator,
 } from "./allocator.ts";
+import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
 import * as maps from "./map.ts";
@@ -25,6 +26,9 @@ export {
   bytesInUse,
   free,
   freePages,
+  hashBuckets,
+  hashFirstKey,
+  hashKeyBehind,
   mapCreate,
   mapData,
   mapDelete,

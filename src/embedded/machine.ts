@@ -68,6 +68,13 @@ export interface Machine {
    */
   mapNextKey(map: number, key: number, next: number): number;
 
+  /** Number of buckets of a hash. */
+  hashBuckets(map: number): number;
+  /** Address of the first key of a hash's bucket; 0 where it is empty. */
+  hashFirstKey(map: number, bucket: number): number;
+  /** Address of the key behind one in the same bucket; 0 where that was the last. */
+  hashKeyBehind(map: number, key: number): number;
+
   /** Address of a new record, 0 where it does not fit. bpf_ringbuf_reserve. */
   ringbufReserve(map: number, bytes: number): number;
   ringbufSubmit(record: number, flags: number): void;

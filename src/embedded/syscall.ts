@@ -9,6 +9,7 @@ import { loadBtf } from "./btf.ts";
 import { fieldsOf } from "./fields.ts";
 import { getFdById, getNextId } from "./ids.ts";
 import { getInfo } from "./info.ts";
+import { deleteBatch, lookupAndDeleteBatch, lookupBatch, updateBatch } from "./maps/batch.ts";
 import { createMap } from "./maps/create.ts";
 import {
   deleteElement,
@@ -49,6 +50,10 @@ const handlers: { readonly [Command in BpfCommand]?: Handler<Command> } = {
   [commands.BPF_BTF_LOAD]: loadBtf,
   [commands.BPF_MAP_LOOKUP_AND_DELETE_ELEM]: lookupAndDeleteElement,
   [commands.BPF_MAP_FREEZE]: freezeMap,
+  [commands.BPF_MAP_LOOKUP_BATCH]: lookupBatch,
+  [commands.BPF_MAP_LOOKUP_AND_DELETE_BATCH]: lookupAndDeleteBatch,
+  [commands.BPF_MAP_UPDATE_BATCH]: updateBatch,
+  [commands.BPF_MAP_DELETE_BATCH]: deleteBatch,
   [commands.BPF_PROG_BIND_MAP]: bindMap,
 };
 

@@ -98,14 +98,25 @@ export function freezeMap(state: KernelState, attr: Attr<typeof commands.BPF_MAP
   return 0;
 }
 
-type MapFile = File & { readonly object: EmbeddedMap };
+export type MapFile = File & { readonly object: EmbeddedMap };
 
 /** The open file of a map; -EBADF where it is not open, -EINVAL where it is no map. */
-function findMapFile({ files }: KernelState, fd = 0): MapFile | number {
+export function findMapFile({ files }: KernelState, fd = 0): MapFile | number {
   const file = files.get(fd);
   if (file === undefined) return -EBADF;
   return file.object.kind === "map" ? (file as MapFile) : -EINVAL;
 }
+
+export type MapAccess = "read" | "write" | "read and write";
+
+/** 0, or -EPERM where a file descriptor does not give this access to its map. */
+export function mayAccess(file: MapFile, access: MapAccess): number {
+  const isRefused = (access !== "write" && !file.canRead) || (access !== "read" && !mayWrite(file, file.object));
+  return isRefused ? -EPERM : 0;
+}
+
+/** 0, or -EINVAL for flags of an element that its map does not know. */
+export const lockFlags = (_map: EmbeddedMap, flags: number | bigint): number => (Number(flags) === 0 ? 0 : -EINVAL);
 
 const mayWrite = (file: File, map: EmbeddedMap): boolean => file.canWrite && !map.frozen;
 

@@ -1,0 +1,191 @@
+// The batch commands: many elements in one call. Hashes are read bucket by bucket, other maps key by key.
+// Linux: generic_map_*_batch in kernel/bpf/syscall.c, __htab_map_lookup_and_delete_batch in kernel/bpf/hashtab.c
+
+import type * as commands from "../../uapi/commands.ts";
+import { EFAULT, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTSUPP } from "../../uapi/errno.ts";
+import * as types from "../../uapi/map-types.ts";
+import { bytesAt, type UserPointer } from "../memory.ts";
+import type { KernelState } from "../state.ts";
+import type { CommandAttr } from "../syscall.ts";
+import { findMapFile, lockFlags, type MapAccess, mayAccess } from "./elements.ts";
+import { type EmbeddedMap, stride } from "./map.ts";
+
+type LookupBatch = CommandAttr<typeof commands.BPF_MAP_LOOKUP_BATCH>;
+type UpdateBatch = CommandAttr<typeof commands.BPF_MAP_UPDATE_BATCH>;
+type Lookup = (state: KernelState, map: EmbeddedMap, attr: LookupBatch, isDelete: boolean) => number;
+
+/** The batch commands that a type has; any other is ENOTSUPP. */
+interface Batches {
+  readonly lookup: Lookup;
+  readonly takes?: boolean;
+  readonly deletes?: boolean;
+}
+
+const indexed: Batches = { lookup: lookupByKey };
+const hashed: Batches = { lookup: lookupByBucket, takes: true, deletes: true };
+
+const batchesOf: ReadonlyMap<number, Batches> = new Map([
+  [types.BPF_MAP_TYPE_HASH, hashed],
+  [types.BPF_MAP_TYPE_ARRAY, indexed],
+  [types.BPF_MAP_TYPE_PERCPU_HASH, hashed],
+  [types.BPF_MAP_TYPE_PERCPU_ARRAY, indexed],
+  [types.BPF_MAP_TYPE_LRU_HASH, hashed],
+  [types.BPF_MAP_TYPE_LRU_PERCPU_HASH, hashed],
+  [types.BPF_MAP_TYPE_LPM_TRIE, { lookup: lookupByKey, deletes: true }],
+  [types.BPF_MAP_TYPE_ARRAY_OF_MAPS, indexed],
+  [types.BPF_MAP_TYPE_HASH_OF_MAPS, hashed],
+]);
+
+/** BPF_MAP_LOOKUP_BATCH */
+export const lookupBatch = (state: KernelState, attr: LookupBatch): number =>
+  batch(state, attr, "read", (map) => batchesOf.get(map.map_type)?.lookup(state, map, attr, false));
+
+/** BPF_MAP_LOOKUP_AND_DELETE_BATCH */
+export const lookupAndDeleteBatch = (state: KernelState, attr: LookupBatch): number =>
+  batch(state, attr, "read and write", (map) => {
+    const batches = batchesOf.get(map.map_type);
+    return batches?.takes ? batches.lookup(state, map, attr, true) : undefined;
+  });
+
+/** BPF_MAP_UPDATE_BATCH */
+export const updateBatch = (state: KernelState, attr: UpdateBatch): number =>
+  batch(state, attr, "write", (map) => {
+    const { update } = map.family.operations;
+    if (!batchesOf.has(map.map_type) || update === undefined) return undefined;
+    return forEachKey(state, map, attr, (key, index) => {
+      const value = key + stride(map.key_size);
+      const from = part(attr.values, index * map.userValueSize);
+      if (!state.memory.copyIn(from, value, map.userValueSize)) return -EFAULT;
+      return update(state, map, key, value, Number(attr.elem_flags));
+    });
+  });
+
+/** BPF_MAP_DELETE_BATCH */
+export const deleteBatch = (state: KernelState, attr: UpdateBatch): number =>
+  batch(state, attr, "write", (map) => {
+    const { remove } = map.family.operations;
+    if (!batchesOf.get(map.map_type)?.deletes || remove === undefined) return undefined;
+    return forEachKey(state, map, attr, (key) => remove(state, map, key));
+  });
+
+function batch(
+  state: KernelState,
+  attr: LookupBatch | UpdateBatch,
+  access: MapAccess,
+  command: (map: EmbeddedMap) => number | undefined,
+): number {
+  const file = findMapFile(state, attr.map_fd);
+  if (typeof file === "number") return file;
+  const error = mayAccess(file, access);
+  return error !== 0 ? error : (command(file.object) ?? -ENOTSUPP);
+}
+
+/** Writes or deletes key by key; the count tells how many succeeded. */
+function forEachKey(
+  state: KernelState,
+  map: EmbeddedMap,
+  attr: UpdateBatch,
+  change: (key: number, index: number) => number,
+): number {
+  const error = lockFlags(map, attr.elem_flags);
+  if (error !== 0) return error;
+  const asked = attr.count;
+  attr.count = 0;
+  for (; attr.count < asked; attr.count++) {
+    const key = state.memory.scratch(stride(map.key_size) + map.userValueSize);
+    if (key === 0) return -ENOMEM;
+    if (!state.memory.copyIn(part(attr.keys, attr.count * map.key_size), key, map.key_size)) return -EFAULT;
+    const result = change(key, attr.count);
+    if (result !== 0) return result;
+  }
+  return 0;
+}
+
+/** Where the walk goes on is told by the last key that was read. */
+function lookupByKey(state: KernelState, map: EmbeddedMap, attr: LookupBatch): number {
+  const { memory } = state;
+  const { lookup, nextKey } = map.family.operations;
+  if (lookup === undefined || nextKey === undefined) return -ENOTSUPP;
+  const error = lockFlags(map, attr.elem_flags);
+  if (error !== 0) return error;
+  const asked = attr.count;
+  if (asked === 0) return 0;
+  attr.count = 0;
+  const keyBytes = stride(map.key_size);
+  const scratch = memory.scratch(2 * keyBytes + map.userValueSize);
+  if (scratch === 0) return -ENOMEM;
+  let previous = 0;
+  let key = scratch;
+  if (attr.in_batch !== null) {
+    previous = scratch + keyBytes;
+    if (!memory.copyIn(attr.in_batch, previous, map.key_size)) return -EFAULT;
+  }
+  let result = 0;
+  let count = 0;
+  while (count < asked) {
+    result = nextKey(state, map, previous, key);
+    if (result !== 0) break;
+    const value = lookup(state, map, key, scratch + 2 * keyBytes);
+    if (value >= 0) {
+      if (!memory.copyOut(key, part(attr.keys, count * map.key_size), map.key_size)) return -EFAULT;
+      if (!memory.copyOut(value, part(attr.values, count * map.userValueSize), map.userValueSize)) return -EFAULT;
+      count++;
+    } else if (value !== -ENOENT) return value;
+    previous = key;
+    key = key === scratch ? scratch + keyBytes : scratch;
+  }
+  attr.count = count;
+  if (count > 0 && !memory.copyOut(previous, attr.out_batch, map.key_size)) return -EFAULT;
+  return result;
+}
+
+/** Where the walk goes on is told by the number of the next bucket, a u32. A bucket is read whole or not at all. */
+function lookupByBucket(state: KernelState, map: EmbeddedMap, attr: LookupBatch, isDelete: boolean): number {
+  const { machine, memory } = state;
+  const { lookup, remove } = map.family.operations;
+  if (lookup === undefined || remove === undefined) return -ENOTSUPP;
+  const error = lockFlags(map, attr.elem_flags);
+  if (error !== 0) return error;
+  if (Number(attr.flags) !== 0) return -EINVAL;
+  const asked = attr.count;
+  if (asked === 0) return 0;
+  attr.count = 0;
+  const room = memory.scratch(stride(map.key_size) + map.userValueSize);
+  if (room === 0) return -ENOMEM;
+  let bucket = 0;
+  if (attr.in_batch !== null) {
+    if (!memory.copyIn(attr.in_batch, room, 4)) return -EFAULT;
+    bucket = memory.u32[room / 4] as number;
+  }
+  const buckets = machine.hashBuckets(map.handle);
+  if (bucket >= buckets) return -ENOENT;
+  let count = 0;
+  let result = 0;
+  const keys: number[] = [];
+  while (result === 0) {
+    keys.length = 0;
+    for (let key = machine.hashFirstKey(map.handle, bucket); key !== 0; key = machine.hashKeyBehind(map.handle, key)) {
+      keys.push(key);
+    }
+    if (keys.length > asked - count) {
+      if (count === 0) result = -ENOSPC;
+      break;
+    }
+    for (const key of keys) {
+      const value = lookup(state, map, key, room);
+      if (value < 0) return value;
+      if (!memory.copyOut(key, part(attr.keys, count * map.key_size), map.key_size)) return -EFAULT;
+      if (!memory.copyOut(value, part(attr.values, count * map.userValueSize), map.userValueSize)) return -EFAULT;
+      count++;
+    }
+    if (isDelete) for (const key of keys) remove(state, map, key);
+    bucket++;
+    if (bucket >= buckets) result = -ENOENT;
+  }
+  memory.u32[room / 4] = bucket;
+  attr.count = count;
+  return memory.copyOut(room, attr.out_batch, 4) ? result : -EFAULT;
+}
+
+/** The caller's bytes from an offset on. */
+const part = (pointer: UserPointer, offset: number): UserPointer => bytesAt(pointer)?.subarray(offset);
