@@ -21,6 +21,8 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   const map = file.object;
   if (map.kind !== "map") return -ENODEV;
   if (map.family.checkMapping === undefined) return -ENOTSUPP;
+  // What may not be written cannot be shared.
+  if (!file.canWrite) return -EINVAL;
   if (writable && map.frozen) return -EPERM;
   if (writable && (map.map_flags & BPF_F_RDONLY_PROG) !== 0) return -EACCES;
   const error = map.family.checkMapping(map, offset, wholePages(length), writable);

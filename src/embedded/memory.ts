@@ -61,6 +61,7 @@ export class MachineMemory {
 
   /** Copies a caller's first `size` bytes to an address. Returns false (EFAULT) where there are fewer. */
   copyIn(pointer: UserPointer, address: number, size: number): boolean {
+    if (size === 0) return true;
     const bytes = bytesAt(pointer);
     if (bytes === undefined || bytes.length < size) return false;
     this.reach(address + size);
@@ -72,6 +73,7 @@ export class MachineMemory {
 
   /** Copies from an address to a caller's bytes. Returns false (EFAULT) where there are fewer. */
   copyOut(address: number, pointer: UserPointer, size: number): boolean {
+    if (size === 0) return true;
     const bytes = bytesAt(pointer);
     if (bytes === undefined || bytes.length < size) return false;
     this.reach(address + size);

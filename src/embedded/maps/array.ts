@@ -17,6 +17,7 @@ import { fixedElements, perCpu } from "./machine-elements.ts";
 import {
   type MapAttributes,
   type MapFamily,
+  NUMA_NO_NODE,
   PER_CPU_VALUE_MAX,
   programAccessIsValid,
   stride,
@@ -25,7 +26,7 @@ import {
 
 const ACCESS_FLAGS = BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 const ARRAY_FLAGS = ACCESS_FLAGS | BPF_F_NUMA_NODE | BPF_F_MMAPABLE | BPF_F_INNER_MAP;
-const PER_CPU_ARRAY_FLAGS = ACCESS_FLAGS;
+const PER_CPU_ARRAY_FLAGS = ACCESS_FLAGS | BPF_F_NUMA_NODE;
 const KEY_SIZE = 4;
 const INT_MAX = 0x7fffffff;
 
@@ -47,7 +48,8 @@ export const array: MapFamily = {
 
 export const perCpuArray: MapFamily = {
   check(attributes) {
-    const error = checkShape(attributes, PER_CPU_ARRAY_FLAGS);
+    const isOnNode = (attributes.map_flags & BPF_F_NUMA_NODE) !== 0 && attributes.numa_node !== NUMA_NO_NODE;
+    const error = isOnNode ? -EINVAL : checkShape(attributes, PER_CPU_ARRAY_FLAGS);
     return error === 0 && attributes.value_size > PER_CPU_VALUE_MAX ? -E2BIG : error;
   },
   memoryNeeded: ({ max_entries, value_size }, cpus) => max_entries * stride(value_size) * cpus,

@@ -183,8 +183,9 @@ function lookupByBucket(state: KernelState, map: EmbeddedMap, attr: LookupBatch,
     if (bucket >= buckets) result = -ENOENT;
   }
   memory.u32[room / 4] = bucket;
+  if (!memory.copyOut(room, attr.out_batch, 4)) return -EFAULT;
   attr.count = count;
-  return memory.copyOut(room, attr.out_batch, 4) ? result : -EFAULT;
+  return result;
 }
 
 /** The caller's bytes from an offset on. */

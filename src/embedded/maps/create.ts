@@ -2,17 +2,21 @@
 // Linux: map_create and map_check_btf in kernel/bpf/syscall.c
 
 import type { BPF_MAP_CREATE } from "../../uapi/commands.ts";
-import { EINVAL, ENOMEM, EPERM } from "../../uapi/errno.ts";
+import { EINVAL, ENOMEM, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts";
+import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../../uapi/map-types.ts";
 import { type EmbeddedBtf, sizedType } from "../btf.ts";
 import { findBtf, References } from "../objects.ts";
 import { capable, type KernelState } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
 import { families } from "./families.ts";
-import { type EmbeddedMap, type MapAttributes, type MapFamily, stride } from "./map.ts";
+import { type EmbeddedMap, type MapAttributes, type MapFamily, NUMA_NO_NODE, stride } from "./map.ts";
 
 /** The one node that there is, and none in particular. */
-const NUMA_NODES: readonly number[] = [0, 0xffff_ffff];
+const NUMA_NODES: readonly number[] = [0, NUMA_NO_NODE];
+
+/** The number of lo. */
+const LOOPBACK = 1;
 
 type MapCreate = CommandAttr<typeof BPF_MAP_CREATE>;
 
@@ -29,8 +33,8 @@ export function createMap(state: KernelState, attr: MapCreate): number {
 
   const error = family.check?.(attr, (capability) => capable(state, capability)) ?? 0;
   if (error !== 0) return error;
-  if (attr.map_ifindex !== 0) return -EINVAL;
   if (!capable(state, "CAP_BPF")) return -EPERM;
+  if (attr.map_ifindex !== 0) return offloadError(state, attr);
   const allocationError = family.checkAllocation?.(attr) ?? 0;
   if (allocationError !== 0) return allocationError;
   if (family.memoryNeeded(attr, state.cpus) > state.memoryLimit - machine.bytesInUse()) return -ENOMEM;
@@ -69,7 +73,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       key_size: attr.key_size,
       value_size: attr.value_size,
       max_entries: attr.max_entries,
-      map_flags: attr.map_flags,
+      map_flags: attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY),
       userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
       btf,
       btf_key_type_id: attr.btf_key_type_id,
@@ -79,6 +83,13 @@ export function createMap(state: KernelState, attr: MapCreate): number {
     }),
   );
   return state.files.open(map, access !== BPF_F_WRONLY, access !== BPF_F_RDONLY);
+}
+
+/** A map in a network device: no device of the embedded kernel takes any. */
+function offloadError(state: KernelState, { map_type, map_ifindex }: MapCreate): number {
+  if (!capable(state, "CAP_SYS_ADMIN")) return -EPERM;
+  const isOffloadable = map_type === BPF_MAP_TYPE_ARRAY || map_type === BPF_MAP_TYPE_HASH;
+  return isOffloadable && map_ifindex === LOOPBACK ? -EOPNOTSUPP : -EINVAL;
 }
 
 /** Whether a field of 16 bytes holds the name of a map or a program: letters, digits, `_` and `.`, and a NUL behind them. */

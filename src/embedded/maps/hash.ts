@@ -13,7 +13,14 @@ import {
   BPF_F_ZERO_SEED,
 } from "../../uapi/flags.ts";
 import { elements, perCpu } from "./machine-elements.ts";
-import { type MapAttributes, type MapFamily, PER_CPU_VALUE_MAX, programAccessIsValid, stride } from "./map.ts";
+import {
+  type MapAttributes,
+  type MapFamily,
+  NUMA_NO_NODE,
+  PER_CPU_VALUE_MAX,
+  programAccessIsValid,
+  stride,
+} from "./map.ts";
 
 const HASH_FLAGS =
   BPF_F_NO_PREALLOC |
@@ -40,7 +47,8 @@ export const hash: MapFamily = {
 
 export const perCpuHash: MapFamily = {
   check(attributes, capable) {
-    const error = check(attributes, capable("CAP_SYS_ADMIN"), BPF_F_NUMA_NODE);
+    const isOnNode = (attributes.map_flags & BPF_F_NUMA_NODE) !== 0 && attributes.numa_node !== NUMA_NO_NODE;
+    const error = isOnNode ? -EINVAL : check(attributes, capable("CAP_SYS_ADMIN"));
     return error === 0 && attributes.value_size > PER_CPU_VALUE_MAX ? -E2BIG : error;
   },
   checkAllocation,
@@ -50,13 +58,13 @@ export const perCpuHash: MapFamily = {
   hasDirectValue: false,
 };
 
-function check(attributes: MapAttributes, isAdmin: boolean, refusedFlags = 0): number {
+function check(attributes: MapAttributes, isAdmin: boolean): number {
   const { map_flags, max_entries, key_size, value_size } = attributes;
   if ((map_flags & BPF_F_ZERO_SEED) !== 0 && !isAdmin) return -EPERM;
   const valid =
     (map_flags & ~HASH_FLAGS) === 0 &&
     programAccessIsValid(map_flags) &&
-    (map_flags & (BPF_F_NO_COMMON_LRU | refusedFlags)) === 0 &&
+    (map_flags & BPF_F_NO_COMMON_LRU) === 0 &&
     max_entries !== 0 &&
     key_size !== 0 &&
     value_size !== 0;

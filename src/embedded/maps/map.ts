@@ -15,7 +15,11 @@ export interface MapAttributes {
   readonly value_size: number;
   readonly max_entries: number;
   readonly map_flags: number;
+  readonly numa_node: number;
 }
+
+/** No memory node in particular. */
+export const NUMA_NO_NODE = 0xffff_ffff;
 
 /** One family of maps: what it allows. A result is 0, or -errno. */
 export interface MapFamily {
@@ -57,7 +61,7 @@ export interface Operations {
 /** An operation that is there only to be refused. */
 export const refuse = (errno: number) => (): number => -errno;
 
-export interface EmbeddedMap extends MapAttributes {
+export interface EmbeddedMap extends Omit<MapAttributes, "numa_node"> {
   readonly kind: "map";
   readonly id: number;
   readonly name: string;

@@ -1,0 +1,80 @@
+// What the elements of maps refer to, made in one kernel: inner maps, programs, BTF; and names for their ids.
+
+import { exit, mov, r0 } from "../../src/asm/builder.ts";
+import { buildBtf } from "../../src/btf/build.ts";
+import { readMapInfo, readProgInfo } from "../../src/client/info.ts";
+import type { Kernel } from "../../src/kernel/kernel.ts";
+import * as commands from "../../src/uapi/commands.ts";
+import { BPF_MAP_TYPE_ARRAY } from "../../src/uapi/map-types.ts";
+import { outcome } from "./contract.ts";
+import type { MapCreate } from "./maps.ts";
+import { load } from "./programs.ts";
+
+/** Things of one kernel, made when they are first asked for, and closed together. */
+export class World {
+  readonly kernel: Kernel;
+  readonly #things = new Map<string, number>();
+  readonly #names = new Map<string, string>();
+
+  constructor(kernel: Kernel) {
+    this.kernel = kernel;
+  }
+
+  /** BPF_MAP_CREATE; the caller closes it. */
+  create(attr: MapCreate): number {
+    return this.kernel.bpf(commands.BPF_MAP_CREATE, attr);
+  }
+
+  /** An array of 4 values of 8 bytes. */
+  innerMap(number: number): number {
+    const name = `inner map ${number}`;
+    const attr = { map_type: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size: 8, max_entries: 4 };
+    const fd = this.#thing(name, () => this.create(attr));
+    this.#names.set(`map ${readMapInfo(this.kernel, fd).id}`, name);
+    return fd;
+  }
+
+  /** A socket filter that returns its number. */
+  program(number: number): number {
+    const name = `program ${number}`;
+    const fd = this.#thing(name, () => load(this.kernel, [mov(r0, number), exit()]));
+    this.#names.set(`program ${readProgInfo(this.kernel, fd).id}`, name);
+    return fd;
+  }
+
+  /** BTF with an int of 32 bits, 1, and one of 64 bits, 2. */
+  integers(): number {
+    const btf = buildBtf(
+      [32, 64].map((bits) => ({
+        kind: "int",
+        name: `u${bits}`,
+        size: bits / 8,
+        bits,
+        offset: 0,
+        signed: false,
+        char: false,
+        bool: false,
+      })),
+    );
+    return this.#thing("BTF", () => this.kernel.bpf(commands.BPF_BTF_LOAD, { btf, btf_size: btf.length }));
+  }
+
+  /** The name of what has an id, where it was made here. */
+  nameOf(kind: "map" | "program", id: number): string {
+    return this.#names.get(`${kind} ${id}`) ?? `${kind} ${id === 0 ? "none" : "unknown"}`;
+  }
+
+  close(): void {
+    for (const fd of this.#things.values()) this.kernel.close(fd);
+    this.#things.clear();
+  }
+
+  #thing(name: string, make: () => number): number {
+    const known = this.#things.get(name);
+    if (known !== undefined) return known;
+    const fd = make();
+    if (fd < 0) throw new Error(`${name}: ${outcome(fd)}`);
+    this.#things.set(name, fd);
+    return fd;
+  }
+}
