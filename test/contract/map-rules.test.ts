@@ -1,0 +1,110 @@
+// The table of what each map type allows, held against both kernels.
+
+import { expect } from "vitest";
+import { mapTypeName } from "../../src/client/map.ts";
+import type { Kernel } from "../../src/kernel/kernel.ts";
+import * as commands from "../../src/uapi/commands.ts";
+import { allowsSize, type MapOperation, type MapRules, mapRules, type SizeRule } from "../../src/uapi/map-rules.ts";
+import * as types from "../../src/uapi/map-types.ts";
+import { contract, outcome } from "./contract.ts";
+import { profiles } from "./map-profiles.ts";
+import type { MapCreate } from "./maps.ts";
+import { World } from "./world.ts";
+
+/** Sizes around the edges of a rule, as far as a map of this size is small. */
+function sizesAround({ min, max, multipleOf = 1 }: SizeRule): number[] {
+  const sizes = [
+    0,
+    min - 1,
+    min,
+    min + 1,
+    min + multipleOf,
+    2 * min,
+    17,
+    max - multipleOf,
+    max,
+    max + 1,
+    max + multipleOf,
+  ];
+  return [...new Set(sizes)].filter((size) => size >= 0 && size <= 70_000).toSorted((a, b) => a - b);
+}
+
+const NUMA_NO_NODE = 0xffff_ffff;
+const BITS = Array.from({ length: 20 }, (_, bit) => 1 << bit);
+
+for (const [type, rules] of mapRules) {
+  // Its value is a type of the running kernel with one program or more: it has cases of its own.
+  if (type === types.BPF_MAP_TYPE_STRUCT_OPS) continue;
+  const name = mapTypeName(type);
+
+  contract(`${name}: creation takes the sizes and flags of the table, and no others`, (kernel) => {
+    const world = new World(kernel);
+    const attr = { map_type: type, ...profiles.get(type)!.shapes(world)[0] };
+    const isMade = (change: MapCreate): boolean => {
+      const fd = world.create({ ...attr, ...change });
+      if (fd >= 0) kernel.close(fd);
+      return fd >= 0;
+    };
+    // Of local storage and inner maps the value's size is that of a type.
+    const fields: (keyof MapCreate)[] =
+      rules.needs === undefined ? ["key_size", "value_size", "max_entries"] : ["max_entries"];
+    for (const field of fields) {
+      const rule = ruleOf(rules, field);
+      for (const size of sizesAround(rule))
+        expect([field, size, isMade({ [field]: size })]).toEqual([field, size, allowsSize(rule, size)]);
+    }
+    const base = attr.map_flags ?? 0;
+    for (const bit of BITS.filter((bit) => (base & bit) === 0))
+      expect([bit, isMade({ map_flags: base | bit, numa_node: NUMA_NO_NODE })]).toEqual([
+        bit,
+        (rules.flags & bit) !== 0,
+      ]);
+    for (const bit of BITS.filter((bit) => (rules.requiredFlags & bit) !== 0))
+      expect([bit, isMade({ map_flags: base & ~bit })]).toEqual([bit, false]);
+    world.close();
+  });
+
+  contract(`${name}: the operations that it has not are refused as the table says`, (kernel, { open }) => {
+    const world = new World(kernel);
+    const profile = profiles.get(type)!;
+    const attr = { map_type: type, ...profile.shapes(world)[0] };
+    const map_fd = open(world.create(attr));
+    const key = profile.key(attr, 1);
+    const [value, room] = [
+      profile.value(attr, 1, world),
+      new Uint8Array(Math.max(8192, profile.readSize(attr, world))),
+    ];
+    const next_key = new Uint8Array(attr.key_size ?? 0);
+    const batch = { map_fd, keys: room, values: room, out_batch: room, count: 0 };
+    const answers: Record<MapOperation, number> = {
+      lookup: kernel.bpf(commands.BPF_MAP_LOOKUP_ELEM, { map_fd, key, value: room }),
+      update: kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key, value }),
+      nextKey: kernel.bpf(commands.BPF_MAP_GET_NEXT_KEY, { map_fd, key: null, next_key }),
+      delete: kernel.bpf(commands.BPF_MAP_DELETE_ELEM, { map_fd, key }),
+      take: kernel.bpf(commands.BPF_MAP_LOOKUP_AND_DELETE_ELEM, { map_fd, key, value: room }),
+      lookupBatch: kernel.bpf(commands.BPF_MAP_LOOKUP_BATCH, batch),
+      takeBatch: kernel.bpf(commands.BPF_MAP_LOOKUP_AND_DELETE_BATCH, batch),
+      updateBatch: kernel.bpf(commands.BPF_MAP_UPDATE_BATCH, batch),
+      deleteBatch: kernel.bpf(commands.BPF_MAP_DELETE_BATCH, batch),
+      mmap: mapping(kernel, map_fd),
+    };
+    for (const [operation, answer] of Object.entries(answers) as [MapOperation, number][]) {
+      const errno = rules.refused[operation] ?? 0;
+      if (errno > 0) expect([operation, outcome(answer)]).toEqual([operation, outcome(-errno)]);
+      else expect([operation, outcome(answer)]).not.toEqual([operation, "ENOTSUPP"]);
+    }
+    world.close();
+  });
+}
+
+function ruleOf(rules: MapRules, field: keyof MapCreate): SizeRule {
+  if (field === "key_size") return rules.keySize;
+  return field === "value_size" ? rules.valueSize : rules.maxEntries;
+}
+
+function mapping(kernel: Kernel, fd: number): number {
+  const mapping = kernel.mmap(fd, { length: kernel.system.pageSize });
+  if (typeof mapping === "number") return mapping;
+  mapping.unmap();
+  return 0;
+}
