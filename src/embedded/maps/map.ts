@@ -41,6 +41,8 @@ export interface MapFamily {
   checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean): number;
   /** Whether readers find something; absent: a file descriptor never becomes readable. */
   isReadable?(data: number, memory: MachineMemory): boolean;
+  /** Whether writers in user space find room; absent: a file descriptor never becomes writable. */
+  isWritable?(data: number, memory: MachineMemory): boolean;
 }
 
 /**
