@@ -37,6 +37,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   if (attr.map_ifindex !== 0) return offloadError(state, attr);
   const allocationError = family.checkAllocation?.(attr) ?? 0;
   if (allocationError !== 0) return allocationError;
+  const max_entries = family.roundEntries?.(attr, state.cpus) ?? attr.max_entries;
   if (family.memoryNeeded(attr, state.cpus) > state.memoryLimit - machine.bytesInUse()) return -ENOMEM;
   if (!isObjectName(attr.map_name)) return -EINVAL;
 
@@ -50,7 +51,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   }
   if (attr.excl_prog_hash !== null || attr.excl_prog_hash_size !== 0) return -EINVAL;
 
-  const handle = machine.mapCreate(attr.map_type, attr.key_size, attr.value_size, attr.max_entries, attr.map_flags);
+  const handle = machine.mapCreate(attr.map_type, attr.key_size, attr.value_size, max_entries, attr.map_flags);
   if (handle < 0) return handle;
   memory.reach(machine.memory.buffer.byteLength);
   const storage = new References(() => machine.mapDestroy(handle));
@@ -72,7 +73,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       map_type: attr.map_type,
       key_size: attr.key_size,
       value_size: attr.value_size,
-      max_entries: attr.max_entries,
+      max_entries,
       map_flags: attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY),
       userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
       btf,

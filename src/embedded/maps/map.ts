@@ -27,6 +27,8 @@ export interface MapFamily {
   check?(attributes: MapAttributes, capable: (capability: Capability) => boolean): number;
   /** Checks that Linux leaves to the allocation, behind the caller's right. */
   checkAllocation?(attributes: MapAttributes): number;
+  /** What max_entries becomes; absent: it stays. */
+  roundEntries?(attributes: MapAttributes, cpus: number): number;
   /** Fewest bytes that the map takes; where they are not there, creating is ENOMEM. */
   memoryNeeded(attributes: MapAttributes, cpus: number): number;
   /** What the BTF type of a key may be, beyond its size; absent: any type. */
