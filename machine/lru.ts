@@ -75,9 +75,7 @@ export function initialize(map: MapHeader): i32 {
   const cpus = load<u32>(CPUS);
   const error = hash.initialize(map, map.type == BPF_MAP_TYPE_LRU_PERCPU_HASH ? cpus : 1, <u32>NODE_BYTES, 0);
   if (error) return error;
-  const bytes = hasOwnLists(map)
-    ? cpus * offsetof<Lists>()
-    : offsetof<Lists>() + cpus * offsetof<LocalLists>();
+  const bytes = hasOwnLists(map) ? cpus * offsetof<Lists>() : offsetof<Lists>() + cpus * offsetof<LocalLists>();
   map.lru = allocate(bytes);
   if (!map.lru) {
     hash.destroy(map);

@@ -4,7 +4,7 @@ import { EINVAL, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST } from "../src/uapi/flags.ts";
 import { checkExistence, Element, findLink, hashOf, insert, take, valueOf } from "./hash.ts";
 import { MapHeader } from "./map.ts";
-import { setValues, setValue, zeroValues } from "./values.ts";
+import { setValue, setValues, zeroValues } from "./values.ts";
 
 /** Sets the value of one CPU; those of the others are zero in a new element. */
 export function update(map: MapHeader, key: usize, value: usize, flags: u64, cpu: u32): i32 {

@@ -12,11 +12,7 @@ import {
   BPF_F_WRONLY_PROG,
   BPF_F_ZERO_SEED,
 } from "../../uapi/flags.ts";
-import {
-  BPF_MAP_TYPE_LRU_HASH,
-  BPF_MAP_TYPE_LRU_PERCPU_HASH,
-  BPF_MAP_TYPE_PERCPU_HASH,
-} from "../../uapi/map-types.ts";
+import { BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_LRU_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_HASH } from "../../uapi/map-types.ts";
 import { elements, perCpu } from "./machine-elements.ts";
 import {
   type MapAttributes,
