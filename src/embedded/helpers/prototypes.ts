@@ -5,6 +5,8 @@ import * as id from "../../uapi/helper-ids.ts";
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
   BPF_MAP_TYPE_PERCPU_HASH,
   BPF_MAP_TYPE_RINGBUF,
@@ -51,8 +53,8 @@ export interface Prototype {
   readonly writesMap?: boolean;
 }
 
-const elements = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH];
-const perCpu = [BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH];
+const perCpu = [BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LRU_PERCPU_HASH];
+const elements = [BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_LRU_HASH, ...perCpu];
 const ringbuf = [BPF_MAP_TYPE_RINGBUF];
 const number: Prototype = { arguments: [], returns: "integer" };
 const resizePacket: Prototype = { arguments: ["context", "anything"], returns: "integer", movesPacket: true };
