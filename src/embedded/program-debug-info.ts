@@ -13,13 +13,15 @@ import { type UserPointer, userBytes } from "./memory.ts";
 import { findBtf } from "./objects.ts";
 import type { KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
-import type { LineInfo } from "./verifier/verify.ts";
+import type { FunctionInfo, LineInfo } from "./verifier/verify.ts";
 
 export interface DebugInfo {
   readonly btf: EmbeddedBtf | undefined;
   /** struct bpf_func_info, one a function; and struct bpf_line_info. */
   readonly functionInfo: Uint8Array;
   readonly lineInfo: Uint8Array;
+  /** What that says of the functions, absent without; and of the source lines. */
+  readonly functions?: readonly FunctionInfo[];
   readonly lines: readonly LineInfo[];
 }
 
@@ -53,7 +55,8 @@ export function readDebugInfo(
   if ("reason" in lineInfo) return lineInfo;
   const lines = readLines(btf, lineInfo, instructions);
   if (typeof lines === "string") return { errno: EINVAL, reason: lines };
-  return { btf, functionInfo, lineInfo, lines };
+  if (attr.func_info_cnt === 0) return { btf, functionInfo, lineInfo, lines };
+  return { btf, functionInfo, functions: readFunctions(btf, functionInfo), lineInfo, lines };
 }
 
 /** Records of the size we know, cut from the caller's, which may be longer where the rest of each is zero. */
@@ -101,6 +104,16 @@ function checkFunctions({ types }: EmbeddedBtf, info: Uint8Array, instructions: 
     return "func_info BTF section doesn't match subprog layout in BPF program";
   }
   return undefined;
+}
+
+function readFunctions({ types }: EmbeddedBtf, info: Uint8Array): FunctionInfo[] {
+  const view = new DataView(info.buffer);
+  return Array.from({ length: info.length / FUNC_INFO_SIZE }, (_, index) => {
+    const func = types.type(view.getUint32(index * FUNC_INFO_SIZE + 4, true));
+    const proto = func.kind === "func" ? types.type(func.type) : undefined;
+    const result = proto?.kind === "func_proto" ? types.type(types.resolve(proto.returnType)) : undefined;
+    return { returnsNumber: result?.kind === "int" || result?.kind === "enum" || result?.kind === "enum64" };
+  });
 }
 
 /** First slots of the program's functions, in their order. */

@@ -107,7 +107,7 @@ export function checkHelperMemory(walk: Walk, register: number, size: number, us
       checkPacket(base, register, 0, size);
       return;
     case "map_value":
-      checkMapValue(base, register, 0, size, use.write ? "write" : "read");
+      checkMapValue(base, register, 0, size, use.write ? "write" : "read", false);
       return;
     case "ringbuf_mem":
       checkRegion(base, register, 0, size, base.size);
@@ -158,7 +158,14 @@ function checkAlignment(base: Pointer, offset: number, size: number): void {
   deny("alignment", `misaligned ${where} size ${size}`);
 }
 
-function checkMapValue(base: Pointer, register: number, offset: number, size: number, mode: "read" | "write"): void {
+function checkMapValue(
+  base: Pointer,
+  register: number,
+  offset: number,
+  size: number,
+  mode: "read" | "write",
+  direct = true,
+): void {
   const { flags, valueSize } = base.map!;
   const forbidden = mode === "read" ? BPF_F_WRONLY_PROG : BPF_F_RDONLY_PROG;
   if ((flags & forbidden) !== 0) {
@@ -166,6 +173,25 @@ function checkMapValue(base: Pointer, register: number, offset: number, size: nu
     deny("map-permission", `${words}, value_size=${valueSize} off=${base.offset + offset} size=${size}`, register);
   }
   checkRegion(base, register, offset, size, valueSize);
+  checkSpecialFields(base, register, offset, size, direct);
+}
+
+/** Fields that hold pointers to kernel objects, which instructions could access. */
+const pointerFields: readonly string[] = ["kptr", "percpu_kptr", "uptr"];
+
+/** Refuses what touches a lock, a timer, …: the kernel alone does. */
+function checkSpecialFields(base: Pointer, register: number, offset: number, size: number, direct: boolean): void {
+  const start = base.offset + offset;
+  const first = start + Number(base.variable.wide.smin);
+  const end = start + Number(base.variable.wide.umax) + size;
+  for (const field of base.map!.fields ?? []) {
+    if (first >= field.offset + field.size || field.offset >= end) continue;
+    if (!pointerFields.includes(field.kind)) {
+      deny("map-permission", `${field.kind} cannot be accessed directly by load/store`, register);
+    }
+    if (!direct) deny("map-permission", `${field.kind} cannot be accessed indirectly by helper`, register);
+    reject("unsupported", `${field.kind} in a map value is not in the embedded kernel yet`, register);
+  }
 }
 
 /** Checks an access to memory of a known size: a map value or a ring buffer record. */
