@@ -2,7 +2,7 @@
 // Linux: check_btf_func and check_btf_line in kernel/bpf/verifier.c
 
 import { type Instruction, LD_IMM64 } from "../asm/instruction.ts";
-import { BtfError } from "../btf/btf.ts";
+import { type Btf, BtfError } from "../btf/btf.ts";
 import type { BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL } from "../uapi/errno.ts";
 import { funcInfo, lineInfo } from "../uapi/info.ts";
@@ -56,7 +56,7 @@ export function readDebugInfo(
   const lines = readLines(btf, lineInfo, instructions);
   if (typeof lines === "string") return { errno: EINVAL, reason: lines };
   if (attr.func_info_cnt === 0) return { btf, functionInfo, lineInfo, lines };
-  return { btf, functionInfo, functions: readFunctions(btf, functionInfo), lineInfo, lines };
+  return { btf, functionInfo, functions: readFunctions(btf.types, functionInfo), lineInfo, lines };
 }
 
 /** Records of the size we know, cut from the caller's, which may be longer where the rest of each is zero. */
@@ -106,14 +106,19 @@ function checkFunctions({ types }: EmbeddedBtf, info: Uint8Array, instructions: 
   return undefined;
 }
 
-function readFunctions({ types }: EmbeddedBtf, info: Uint8Array): FunctionInfo[] {
-  const view = new DataView(info.buffer);
+/** What struct bpf_func_info, one a function, say of them. */
+export function readFunctions(types: Btf, info: Uint8Array): FunctionInfo[] {
+  const view = new DataView(info.buffer, info.byteOffset, info.length);
   return Array.from({ length: info.length / FUNC_INFO_SIZE }, (_, index) => {
     const func = types.type(view.getUint32(index * FUNC_INFO_SIZE + 4, true));
-    const proto = func.kind === "func" ? types.type(func.type) : undefined;
-    const result = proto?.kind === "func_proto" ? types.type(types.resolve(proto.returnType)) : undefined;
-    return { returnsNumber: result?.kind === "int" || result?.kind === "enum" || result?.kind === "enum64" };
+    return { returnsNumber: func.kind === "func" && returnsNumber(types, func.type) };
   });
+}
+
+function returnsNumber(types: Btf, id: number): boolean {
+  const prototype = types.type(id);
+  if (prototype.kind !== "func_proto" || prototype.returnType === 0) return false;
+  return ["int", "enum", "enum64"].includes(types.type(types.resolve(prototype.returnType)).kind);
 }
 
 /** First slots of the program's functions, in their order. */

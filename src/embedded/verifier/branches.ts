@@ -3,6 +3,7 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import * as insn from "../../uapi/insn.ts";
+import { BPF_MAP_TYPE_XSKMAP } from "../../uapi/map-types.ts";
 import { follow } from "./links.ts";
 import { hasLock } from "./locks.ts";
 import { deny, reject } from "./refusal.ts";
@@ -268,6 +269,7 @@ function settleNull(state: State, id: number, isNull: boolean): void {
 /** A pointer that is not NULL. One that may point to a lock keeps its id, which tells locks apart. */
 function withoutNull(value: Pointer): Pointer {
   if (value.map?.inner) return { ...value, kind: "map_ptr", nullable: false, id: 0, map: value.map.inner };
+  if (value.map?.type === BPF_MAP_TYPE_XSKMAP) return pointer("xdp_sock");
   return { ...value, nullable: false, id: hasLock(value.map) ? value.id : 0 };
 }
 

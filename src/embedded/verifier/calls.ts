@@ -6,7 +6,14 @@ import { E2BIG } from "../../uapi/errno.ts";
 import { BPF_F_INNER_MAP, BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
 import * as helperIds from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
-import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_BLOOM_FILTER, BPF_MAP_TYPE_PERCPU_ARRAY } from "../../uapi/map-types.ts";
+import {
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_BLOOM_FILTER,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_PROG_ARRAY,
+  BPF_MAP_TYPE_SOCKHASH,
+  BPF_MAP_TYPE_SOCKMAP,
+} from "../../uapi/map-types.ts";
 import { namesByNumber } from "../../uapi/names.ts";
 import { type Argument, type Prototype, prototypes } from "../helpers/prototypes.ts";
 import { hasLock, useLock } from "./locks.ts";
@@ -117,6 +124,7 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
     case "map key":
     case "map value":
     case "uninitialised map value": {
+      if (argument !== "map key" && socketMaps.includes(call.map!.type)) denySocket(value, register, argument);
       const size = argument === "map key" ? call.map!.keySize : call.map!.valueSize;
       checkMemoryType(value, register);
       if (size === 0) deny("helper-argument", "invalid zero-sized read", register);
@@ -169,10 +177,18 @@ function denyType(value: Value, register: number, expected: string): never {
   deny(rule, `R${register} type=${typeName(value)} expected=${expected}`, register);
 }
 
-const arrays: readonly number[] = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY];
+/** Whether there is an element for every key below max_entries; of an inner map with BPF_F_INNER_MAP there may be fewer. */
+const hasEveryKey = ({ type, flags }: VerifierMap): boolean =>
+  (type === BPF_MAP_TYPE_ARRAY || type === BPF_MAP_TYPE_PERCPU_ARRAY) && (flags & BPF_F_INNER_MAP) === 0;
 
-/** Whether there is an element for every key below max_entries; of an inner map with BPF_F_INNER_MAP that may be fewer. */
-const hasEveryKey = ({ type, flags }: VerifierMap): boolean => arrays.includes(type) && (flags & BPF_F_INNER_MAP) === 0;
+/** Maps whose values are sockets to programs. */
+const socketMaps: readonly number[] = [BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH];
+
+/** There is no pointer to a socket in the embedded kernel. */
+function denySocket(value: Value, register: number, argument: Argument): never {
+  if (argument !== "map value") reject("helper-argument", "invalid arg_type for sockmap/sockhash", register);
+  denyType(value, register, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_");
+}
 
 const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_value", "ringbuf_mem"];
 
@@ -185,7 +201,12 @@ function checkMap(walk: Walk, { id, prototype }: Call, map: VerifierMap): void {
   if (prototype.writesMap && (map.flags & BPF_F_RDONLY_PROG) !== 0) {
     deny("map-permission", "write into map forbidden", register);
   }
-  if (id === helperIds.BPF_FUNC_tail_call) walk.checkReleased("tail_call");
+  if (id === helperIds.BPF_FUNC_tail_call) {
+    if (map.type !== BPF_MAP_TYPE_PROG_ARRAY) {
+      reject("helper-argument", "expected prog array map for tail call", register);
+    }
+    walk.checkReleased("tail_call");
+  }
   if (!goTogether(id, map.type)) {
     reject("helper-argument", `cannot pass map_type ${map.type} into func ${helperName(id)}`, register);
   }
@@ -244,6 +265,9 @@ function returnValue(walk: Walk, { id, prototype, map, recordSize, key }: Call):
     case "nothing":
       return undefined;
     case "map value or null":
+      if (socketMaps.includes(map!.type)) {
+        reject("unsupported", "pointers to sockets are not in the embedded kernel", 0);
+      }
       if (id === helperIds.BPF_FUNC_map_lookup_elem && key !== undefined && key < BigInt(map!.maxEntries)) {
         return pointer("map_value", { map: map!, id: hasLock(map) ? walk.newId() : 0 });
       }

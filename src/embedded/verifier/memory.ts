@@ -42,6 +42,9 @@ export function load(walk: Walk, access: Access): Value {
     case "pkt_meta":
       checkPacket(base, register, offset, size);
       break;
+    case "xdp_sock":
+      checkXdpSocket(register, offset, size);
+      break;
     default:
       deny("invalid-access", `R${register} invalid mem access '${typeName(base)}'`, register);
   }
@@ -229,6 +232,13 @@ function checkPacket(base: Pointer, register: number, offset: number, size: numb
   if (at >= 0 && at + size <= base.range) return;
   const words = `invalid access to packet, off=${at} size=${size}, R${register}(id=${base.id},off=${at},r=${base.range})`;
   deny("packet-bounds", `${words}\nR${register} offset is outside of the packet`, register);
+}
+
+/** Of struct bpf_xdp_sock there is queue_id, a u32. */
+function checkXdpSocket(register: number, offset: number, size: number): void {
+  if (offset !== 0 || size !== 4) {
+    reject("memory-bounds", `R${register} invalid xdp_sock access off=${offset} size=${size}`, register);
+  }
 }
 
 function loadContext(walk: Walk, base: Pointer, { register, offset, size, signed }: Access): Value {
