@@ -2,7 +2,7 @@
 // Linux: check_btf_func and check_btf_line in kernel/bpf/verifier.c
 
 import { type Instruction, LD_IMM64 } from "../asm/instruction.ts";
-import { BtfError } from "../btf/btf.ts";
+import { type Btf, BtfError } from "../btf/btf.ts";
 import type { BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL } from "../uapi/errno.ts";
 import { funcInfo, lineInfo } from "../uapi/info.ts";
@@ -13,13 +13,15 @@ import { type UserPointer, userBytes } from "./memory.ts";
 import { findBtf } from "./objects.ts";
 import type { KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
-import type { LineInfo } from "./verifier/verify.ts";
+import type { FunctionInfo, LineInfo } from "./verifier/verify.ts";
 
 export interface DebugInfo {
   readonly btf: EmbeddedBtf | undefined;
   /** struct bpf_func_info, one a function; and struct bpf_line_info. */
   readonly functionInfo: Uint8Array;
   readonly lineInfo: Uint8Array;
+  /** What that says of the functions, absent without; and of the source lines. */
+  readonly functions?: readonly FunctionInfo[];
   readonly lines: readonly LineInfo[];
 }
 
@@ -53,7 +55,8 @@ export function readDebugInfo(
   if ("reason" in lineInfo) return lineInfo;
   const lines = readLines(btf, lineInfo, instructions);
   if (typeof lines === "string") return { errno: EINVAL, reason: lines };
-  return { btf, functionInfo, lineInfo, lines };
+  if (attr.func_info_cnt === 0) return { btf, functionInfo, lineInfo, lines };
+  return { btf, functionInfo, functions: readFunctions(btf.types, functionInfo), lineInfo, lines };
 }
 
 /** Records of the size we know, cut from the caller's, which may be longer where the rest of each is zero. */
@@ -101,6 +104,21 @@ function checkFunctions({ types }: EmbeddedBtf, info: Uint8Array, instructions: 
     return "func_info BTF section doesn't match subprog layout in BPF program";
   }
   return undefined;
+}
+
+/** What struct bpf_func_info, one a function, say of them. */
+export function readFunctions(types: Btf, info: Uint8Array): FunctionInfo[] {
+  const view = new DataView(info.buffer, info.byteOffset, info.length);
+  return Array.from({ length: info.length / FUNC_INFO_SIZE }, (_, index) => {
+    const func = types.type(view.getUint32(index * FUNC_INFO_SIZE + 4, true));
+    return { returnsNumber: func.kind === "func" && returnsNumber(types, func.type) };
+  });
+}
+
+function returnsNumber(types: Btf, id: number): boolean {
+  const prototype = types.type(id);
+  if (prototype.kind !== "func_proto" || prototype.returnType === 0) return false;
+  return ["int", "enum", "enum64"].includes(types.type(types.resolve(prototype.returnType)).kind);
 }
 
 /** First slots of the program's functions, in their order. */

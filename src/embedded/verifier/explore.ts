@@ -14,13 +14,14 @@ import { callHelper, callSubprogram, returnToCaller } from "./calls.ts";
 import { type Checkpoint, covers, inherit, takeCheckpoint } from "./checkpoint.ts";
 import { checkStackDepth } from "./depth.ts";
 import { diagnose } from "./diagnose.ts";
+import { checkUnlocked } from "./locks.ts";
 import { Log } from "./log.ts";
 import { load, store } from "./memory.ts";
 import { loadFromPacket } from "./packet-load.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
-import { CALL, checkStructure, EXIT, isLocalCall, jumpTarget } from "./structure.ts";
+import { CALL, checkStructure, EXIT, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
 import { isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
 import type { Statistics, Verdict, VerifierInput } from "./verify.ts";
 import { Walk } from "./walk.ts";
@@ -60,11 +61,18 @@ function prepare(input: VerifierInput, log: Log): Search {
   if ((input.flags & BPF_F_SLEEPABLE) !== 0) {
     reject("privilege", "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
   }
-  const structure = checkStructure(input.instructions, input.maps);
+  const structure = checkStructure(input);
   const frame = newFrame(0, -1);
   frame.registers[1] = pointer("ctx");
   frame.registers[10] = pointer("fp");
-  const state: State = { frames: [frame], references: [], parent: undefined, written: 0n, history: undefined };
+  const state: State = {
+    frames: [frame],
+    references: [],
+    lock: undefined,
+    parent: undefined,
+    written: 0n,
+    history: undefined,
+  };
   return new Search(new Walk(input, structure, model, state), log);
 }
 
@@ -216,8 +224,10 @@ class Search {
     this.jumps++;
     if (opcode === CALL) {
       this.note("called");
+      checkUnlocked(walk, instruction);
       if (!isLocalCall(instruction)) {
         callHelper(walk, instruction);
+        if (isTailCall(instruction) && walk.depth > 0) this.leaveByTailCall();
         return walk.at + 1;
       }
       callSubprogram(walk, instruction);
@@ -244,18 +254,36 @@ class Search {
     const target = jumpTarget(instruction, walk.at);
     const { certain, refine } = branch(walk, instruction);
     if (certain !== undefined) return certain ? target : walk.at + 1;
-    if (this.pending.length >= MAX_PENDING) {
-      throw new Refusal(E2BIG, "complexity", `The sequence of ${this.pending.length + 1} jumps is too complex.`);
-    }
     const other = copyState(walk.state);
-    if (other.parent) other.parent.branches++;
     refine(other, true);
     refine(walk.state, false);
     const step = { instruction: walk.at, before: walk.state.history };
     other.history = { ...step, text: "taken" };
     walk.state.history = { ...step, text: "not taken" };
-    this.pending.push({ state: other, at: target, from: walk.at, logLength: this.log.length });
+    this.wait(other, target);
     return walk.at + 1;
+  }
+
+  /** The program that a tail call in a subprogram went to has ended: it returns to the caller, with any number. */
+  private leaveByTailCall(): void {
+    const { walk } = this;
+    const state = copyState(walk.state);
+    const { returnTo } = state.frames.pop()!;
+    const caller = state.frames.at(-1)!;
+    caller.registers[0] = scalars.UNKNOWN;
+    caller.madeAt[0] = walk.at;
+    state.history = { instruction: walk.at, text: "tail call", before: state.history };
+    this.wait(state, returnTo);
+  }
+
+  /** Keeps another way on for later. */
+  private wait(state: State, at: number): void {
+    const { walk, log, pending } = this;
+    if (pending.length >= MAX_PENDING) {
+      throw new Refusal(E2BIG, "complexity", `The sequence of ${pending.length + 1} jumps is too complex.`);
+    }
+    if (state.parent) state.parent.branches++;
+    pending.push({ state, at, from: walk.at, logLength: log.length });
   }
 
   private note(text: string): void {

@@ -5,7 +5,16 @@ import type { Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import type { VerifierMap } from "./verify.ts";
 
-export type PointerKind = "ctx" | "fp" | "map_ptr" | "map_value" | "pkt" | "pkt_meta" | "pkt_end" | "ringbuf_mem";
+export type PointerKind =
+  | "ctx"
+  | "fp"
+  | "map_ptr"
+  | "map_value"
+  | "pkt"
+  | "pkt_meta"
+  | "pkt_end"
+  | "ringbuf_mem"
+  | "xdp_sock";
 
 export interface Pointer {
   readonly kind: PointerKind;
