@@ -7,7 +7,7 @@ import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
 import { EventReader, type EventReaderOptions } from "./event-reader.ts";
 import { mapShared } from "./map-shared.ts";
 import { loadPosition, storePosition } from "./position.ts";
-import { EXPIRED, type Place, viewOf } from "./record-view.ts";
+import { EXPIRED, type Place, type RecordView, viewOf } from "./record-view.ts";
 import { Waiter } from "./waiter.ts";
 
 export interface RingBufferOptions<T> extends EventReaderOptions {
@@ -56,7 +56,7 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
   readonly #data: Uint8Array;
   readonly #memory: DataView;
   /** What `drainViews` shows; made when it is first asked for. */
-  #views: { readonly place: Place; readonly view: (length: number) => T } | undefined;
+  #view: (RecordView<T> & { readonly place: Place }) | undefined;
   readonly #leases = new Set<Lease<T>>();
   readonly #ordered: boolean;
   /** Where the last known record ends, and how many bytes in front of it are unread. */
@@ -129,25 +129,38 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
   override drain(callback: (record: T) => void): number;
   override drain(callback?: (record: T) => void): IterableIterator<T> | number {
     if (callback === undefined) return super.drain();
-    return this.#each(() => callback(this.#decode()));
+    let count = 0;
+    const limit = this.#position + this.#size;
+    try {
+      for (; this.#stepTo(limit); count++) callback(this.#decode());
+    } finally {
+      this.#commit();
+    }
+    return count;
   }
 
   /**
    * As `drain` with a callback, but nothing is copied or made: a record of a struct is one object for all, whose members are read in
    * shared memory when they are asked for; without a codec it is a view of the record's bytes.
-   * It is valid within the callback: keep `{ ...record }`, or `slice()` of bytes.
+   * It is valid within the callback: keep its members, or a `slice()` of bytes; `drain` gives whole copies.
    */
   drainViews(callback: (record: Readonly<T>) => void): number {
-    this.#views ??= this.#makeViews();
-    const { place, view } = this.#views;
+    this.#view ??= this.#makeView();
+    const { place, object } = this.#view;
+    const size = this.#record?.size ?? 0;
+    let count = 0;
+    const limit = this.#position + this.#size;
     try {
-      return this.#each(() => {
+      for (; this.#stepTo(limit); count++) {
+        if (this.#length < size) this.#checkLength(this.#record!);
         place.start = this.#start;
-        callback(view(this.#length));
-      });
+        callback(object ?? this.#view.make(this.#length));
+      }
     } finally {
       place.start = EXPIRED;
+      this.#commit();
     }
+    return count;
   }
 
   /**
@@ -216,23 +229,13 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     for (const mapping of this.#mappings) mapping.unmap();
   }
 
-  /** Calls back for each record that is there, as `#step` shows it. */
-  #each(visit: () => void): number {
-    let count = 0;
-    const limit = this.#position + this.#size;
-    const piece = this.#size / 4;
-    try {
-      while (this.#step()) {
-        count++;
-        visit();
-        if (this.#uncommitted < piece) continue;
-        this.#commit();
-        if (this.#position >= limit) break;
-      }
-    } finally {
+  /** As `#step`, up to a position. Gives back what was read in pieces, as an atomic store costs more than a record. */
+  #stepTo(limit: number): boolean {
+    if (this.#uncommitted >= this.#size / 4) {
       this.#commit();
+      if (this.#position >= limit) return false;
     }
-    return count;
+    return this.#step();
   }
 
   /** Goes to the next record, and past discarded ones. Returns false where there is none, or it is still being written. */
@@ -315,18 +318,9 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     throw this.#error(`a record has ${this.#length} bytes; ${name} needs ${size}`, position);
   }
 
-  #makeViews() {
+  #makeView() {
     const place: Place = { memory: this.#memory, start: EXPIRED };
-    const record = this.#record;
-    const view = viewOf(place, record);
-    if (record === undefined) return { place, view };
-    return {
-      place,
-      view: (length: number) => {
-        if (length < record.size) this.#checkLength(record);
-        return view(length);
-      },
-    };
+    return { place, ...viewOf(place, this.#record) };
   }
 
   #lostInAll(): number {
