@@ -48,4 +48,4 @@ export function checkUnlocked(walk: Walk, call: Instruction): void {
   reject("lock", "function calls are not allowed while holding a lock");
 }
 
-const lockOf = (map: VerifierMap): SpecialField | undefined => map.fields?.find(({ kind }) => kind === "bpf_spin_lock");
+const lockOf = (map: VerifierMap): SpecialField | undefined => map.fields?.find(({ kind }) => kind === "spin_lock");

@@ -57,7 +57,7 @@ export interface VerifierMap {
 
 /** A lock, timer, … in a value. */
 export interface SpecialField {
-  /** The name of its type: `bpf_spin_lock`, `bpf_timer`, … */
+  /** `spin_lock`, `timer`, … */
   readonly kind: string;
   /** Bytes from the start of the value. */
   readonly offset: number;
