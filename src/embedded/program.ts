@@ -175,6 +175,8 @@ function verifierMap({ machine, memory }: KernelState, map: EmbeddedMap): Verifi
     maxEntries: map.max_entries,
     flags: map.map_flags,
     frozen: map.frozen,
+    typed: map.btf !== undefined,
+    fields: map.fields,
     contents(offset, size) {
       if (!isConstant || offset < 0 || offset + size > map.value_size) return undefined;
       const address = machine.mapData(map.handle) + offset;

@@ -2,6 +2,7 @@
 // Linux: kernel/bpf/verifier.c, check_mem_access, check_helper_mem_access
 
 import { BPF_F_RDONLY_PROG, BPF_F_STRICT_ALIGNMENT, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
+import type { SpecialFieldKind } from "../maps/special-fields.ts";
 import { findField } from "../programs/model.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
@@ -180,7 +181,7 @@ function checkMapValue(
 }
 
 /** Names of special fields that are not `bpf_` and their kind. */
-const fieldNames: Readonly<Record<string, string>> = {
+const fieldNames: Readonly<Partial<Record<SpecialFieldKind, string>>> = {
   workqueue: "bpf_wq",
   kptr: "kptr",
   kptr_untrusted: "kptr",
