@@ -99,9 +99,14 @@ function isLike(template: InnerTemplate, map: EmbeddedMap): boolean {
     template.key_size === map.key_size &&
     template.value_size === map.value_size &&
     template.map_flags === map.map_flags &&
+    isSame(template.fields, map.fields) &&
     (isFree || template.max_entries === map.max_entries)
   );
 }
+
+const isSame = (a: InnerTemplate["fields"], b: InnerTemplate["fields"]): boolean =>
+  a.length === b.length &&
+  a.every(({ kind, offset }, index) => b[index]?.kind === kind && b[index]?.offset === offset);
 
 /** The map under a key, undefined where there is none. */
 const innerAt = ({ machine, mapsByAddress }: KernelState, map: EmbeddedMap, key: number): EmbeddedMap | undefined =>
