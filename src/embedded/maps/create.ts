@@ -35,7 +35,10 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   const error = family.check?.(attr, (capability) => capable(state, capability)) ?? 0;
   if (error !== 0) return error;
   if (!capable(state, "CAP_BPF")) return -EPERM;
+  if (family.capability !== undefined && !capable(state, family.capability)) return -EPERM;
   if (attr.map_ifindex !== 0) return offloadError(state, attr);
+  const innerTemplate = family.innerTemplate?.(state, attr);
+  if (typeof innerTemplate === "number") return innerTemplate;
   const allocationError = family.checkAllocation?.(attr) ?? 0;
   if (allocationError !== 0) return allocationError;
   const max_entries = family.roundEntries?.(attr, state.cpus) ?? attr.max_entries;
@@ -85,7 +88,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       key_size: attr.key_size,
       value_size: attr.value_size,
       max_entries,
-      map_flags: attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY),
+      map_flags: (attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY)) | (family.impliedFlags ?? 0),
       userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
       fields,
       innerTemplate,

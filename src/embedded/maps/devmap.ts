@@ -4,7 +4,14 @@
 
 import { BPF_XDP_DEVMAP } from "../../uapi/attach-types.ts";
 import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../../uapi/errno.ts";
-import { BPF_EXIST, BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_RDONLY_PROG, BPF_F_WRONLY, BPF_NOEXIST } from "../../uapi/flags.ts";
+import {
+  BPF_EXIST,
+  BPF_F_NUMA_NODE,
+  BPF_F_RDONLY,
+  BPF_F_RDONLY_PROG,
+  BPF_F_WRONLY,
+  BPF_NOEXIST,
+} from "../../uapi/flags.ts";
 import { BPF_PROG_TYPE_XDP } from "../../uapi/program-types.ts";
 import { findProgram } from "../objects.ts";
 import type { EmbeddedProgram } from "../program.ts";

@@ -23,7 +23,8 @@ export const arrayOfMaps: MapFamily = { ...maps.family, innerTemplate };
 
 export const hashOfMaps: MapFamily = {
   ...hash,
-  check: (attributes, capable) => (attributes.value_size === FD_SIZE ? (hash.check?.(attributes, capable) ?? 0) : -EINVAL),
+  check: (attributes, capable) =>
+    attributes.value_size === FD_SIZE ? (hash.check?.(attributes, capable) ?? 0) : -EINVAL,
   innerTemplate,
   operations: {
     ...elements,
@@ -105,8 +106,7 @@ function isLike(template: InnerTemplate, map: EmbeddedMap): boolean {
 }
 
 const isSame = (a: InnerTemplate["fields"], b: InnerTemplate["fields"]): boolean =>
-  a.length === b.length &&
-  a.every(({ kind, offset }, index) => b[index]?.kind === kind && b[index]?.offset === offset);
+  a.length === b.length && a.every(({ kind, offset }, index) => b[index]?.kind === kind && b[index]?.offset === offset);
 
 /** The map under a key, undefined where there is none. */
 const innerAt = ({ machine, mapsByAddress }: KernelState, map: EmbeddedMap, key: number): EmbeddedMap | undefined =>

@@ -17,6 +17,7 @@ export interface MapAttributes {
   readonly max_entries: number;
   readonly map_flags: number;
   readonly numa_node: number;
+  readonly inner_map_fd: number;
 }
 
 /** No memory node in particular. */
@@ -79,7 +80,13 @@ export interface Operations {
 /** An operation that is there only to be refused. */
 export const refuse = (errno: number) => (): number => -errno;
 
-export interface EmbeddedMap extends Omit<MapAttributes, "numa_node"> {
+/** What the maps in a map of maps are like. */
+export type InnerTemplate = Pick<
+  EmbeddedMap,
+  "map_type" | "key_size" | "value_size" | "max_entries" | "map_flags" | "fields"
+>;
+
+export interface EmbeddedMap extends Omit<MapAttributes, "numa_node" | "inner_map_fd"> {
   readonly kind: "map";
   readonly id: number;
   readonly name: string;

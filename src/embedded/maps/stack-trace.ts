@@ -33,8 +33,7 @@ export const stackTrace: MapFamily = {
   operations: {
     lookup: refuse(ENOENT),
     update: refuse(EINVAL),
-    remove: ({ memory }, map, key) =>
-      (memory.u32[key / 4] as number) >= buckets(map.max_entries) ? -E2BIG : -ENOENT,
+    remove: ({ memory }, map, key) => ((memory.u32[key / 4] as number) >= buckets(map.max_entries) ? -E2BIG : -ENOENT),
     nextKey: refuse(ENOENT),
     lookupAndDelete: refuse(ENOENT),
   },
