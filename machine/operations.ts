@@ -2,17 +2,23 @@
 // Linux: Documentation/bpf/standardization/instruction-set.rst
 
 import {
+  BPF_FUNC_current_task_under_cgroup,
   BPF_FUNC_get_prandom_u32,
   BPF_FUNC_get_smp_processor_id,
   BPF_FUNC_map_delete_elem,
   BPF_FUNC_map_lookup_elem,
   BPF_FUNC_map_lookup_percpu_elem,
   BPF_FUNC_map_update_elem,
+  BPF_FUNC_redirect_map,
   BPF_FUNC_ringbuf_discard,
   BPF_FUNC_ringbuf_output,
   BPF_FUNC_ringbuf_query,
   BPF_FUNC_ringbuf_reserve,
   BPF_FUNC_ringbuf_submit,
+  BPF_FUNC_skb_under_cgroup,
+  BPF_FUNC_spin_lock,
+  BPF_FUNC_spin_unlock,
+  BPF_FUNC_tail_call,
 } from "../src/uapi/helper-ids.ts";
 import {
   BPF_ABS,
@@ -188,6 +194,11 @@ export const LOAD_PACKET32 = 128;
 export const LOAD_PACKET16 = 129;
 export const LOAD_PACKET8 = 130;
 
+export const TAIL_CALL = 140;
+export const REDIRECT_MAP = 144;
+export const SKB_UNDER_CGROUP = 145;
+export const TASK_UNDER_CGROUP = 146;
+
 export const NO_JUMP: i32 = i32.MIN_VALUE;
 
 /** Bytes of a slot of bytecode. */
@@ -305,6 +316,18 @@ function helperCode(id: i32): u32 {
       return MAP_DELETE;
     case BPF_FUNC_map_lookup_percpu_elem:
       return MAP_LOOKUP_PERCPU;
+    case BPF_FUNC_tail_call:
+      return TAIL_CALL;
+    case BPF_FUNC_redirect_map:
+      return REDIRECT_MAP;
+    case BPF_FUNC_skb_under_cgroup:
+      return SKB_UNDER_CGROUP;
+    case BPF_FUNC_current_task_under_cgroup:
+      return TASK_UNDER_CGROUP;
+    case BPF_FUNC_spin_lock:
+    case BPF_FUNC_spin_unlock:
+      // There is one thread.
+      return NOTHING;
     case BPF_FUNC_ringbuf_output:
       return RINGBUF_OUTPUT;
     case BPF_FUNC_ringbuf_reserve:

@@ -82,10 +82,12 @@ export class EmbeddedKernel implements Kernel {
       capabilities: new Set(capabilities),
       files: new FileTable(),
       maps: new Ids(),
+      mapsByAddress: new Map(),
       programs: new Ids(),
       btfs: new Ids(),
       bpffs: this.#bpffs,
       running: undefined,
+      waiting: [],
       diagnosis: undefined,
     };
     this.system = {

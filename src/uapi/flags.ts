@@ -64,6 +64,10 @@ export const BPF_F_IPV6 = 128;
 // bpf_redirect
 export const BPF_F_INGRESS = 1;
 
+// bpf_redirect_map
+export const BPF_F_BROADCAST = 8;
+export const BPF_F_EXCLUDE_INGRESS = 16;
+
 // Ring buffer helpers
 export const BPF_RB_NO_WAKEUP = 1;
 export const BPF_RB_FORCE_WAKEUP = 2;
