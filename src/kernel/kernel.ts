@@ -81,6 +81,8 @@ export interface MmapOptions {
   /** Byte offset in the object, a multiple of the page size. */
   readonly offset?: number;
   readonly writable?: boolean;
+  /** Where the mapping would best begin. An arena that has an address is mapped there only. */
+  readonly address?: number;
 }
 
 /** Memory shared with the kernel. After `unmap`, `bytes` may still be read safely: they are zero or the last content. */

@@ -3,7 +3,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect } from "vitest";
 import { add, call, exit, loadMapFd, mov, program, r0, r1, r2, r3, r4, r10, store } from "../../src/asm/builder.ts";
-import { BpfMap, type RingBufferMap } from "../../src/client/map.ts";
+import { BpfMap } from "../../src/client/map.ts";
+import type { RingBufferMap } from "../../src/client/maps/ring-buffer.ts";
 import { BpfProgram } from "../../src/client/program.ts";
 import type { RingBuffer } from "../../src/client/ring-buffer.ts";
 import { u32, u64 } from "../../src/codec/scalars.ts";
