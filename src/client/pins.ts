@@ -39,8 +39,9 @@ export function mountBpffs(kernel: Kernel, path: string = DEFAULT_BPFFS): boolea
 export function pin(kernel: Kernel, fd: number, path: string): void {
   checkText(path, "a path", { command: BPF_OBJ_PIN, subject: path });
   const result = kernel.bpf(BPF_OBJ_PIN, { pathname: cString(path), bpf_fd: fd });
-  const outside = (result === -EINVAL || result === -EPERM) && !kernel.bpffs.contains(path);
-  const dotted = result === -EPERM && !outside && path.slice(path.lastIndexOf("/") + 1).includes(".");
+  const slash = path.lastIndexOf("/");
+  const outside = (result === -EINVAL || result === -EPERM) && !kernel.bpffs.contains(path.slice(0, slash) || "/");
+  const dotted = result === -EPERM && !outside && path.slice(slash + 1).includes(".");
   const hint = outside
     ? "a pin's path lies in a BPF file system; mount one with mountBpffs(), or mount -t bpf bpf /sys/fs/bpf"
     : dotted

@@ -130,25 +130,25 @@ const cgroupStorage: Family = {
   attributes: ({ key, value }) => ({ key_size: (key ?? cgroupStorageKey).size, value_size: value?.size ?? 0 }),
   open(opened, options) {
     const key = options.key ?? (opened.info.key_size === cgroupStorageKey.size ? cgroupStorageKey : u64);
-    return new KeyedMap(opened, fitting(opened, "key", key as Codec<unknown>), valueOf(opened, options));
+    return new KeyedMap(opened, fitting(opened, "key", key as Codec<unknown>), valueCodec(opened, options));
   },
 };
 
 const array: Family = {
   attributes: ({ mmapable = false, ...options }) => keyed(mmapable ? BPF_F_MMAPABLE : 0)(options),
-  open: (opened, options) => new ArrayMap(opened, keyOf(opened, options, u32), valueOf(opened, options)),
+  open: (opened, options) => new ArrayMap(opened, keyCodec(opened, options, u32), valueCodec(opened, options)),
 };
 const perCpuArray: Family = {
   attributes: keyed(),
-  open: (opened, options) => new KeyedMap(opened, keyOf(opened, options, u32), valueOf(opened, options)),
+  open: (opened, options) => new KeyedMap(opened, keyCodec(opened, options, u32), valueCodec(opened, options)),
 };
 const hash: Family = {
   attributes: keyed(),
-  open: (opened, options) => new HashMap(opened, keyOf(opened, options), valueOf(opened, options)),
+  open: (opened, options) => new HashMap(opened, keyCodec(opened, options), valueCodec(opened, options)),
 };
 const queue: Family = {
   attributes: keyless,
-  open: (opened, options) => new QueueMap(opened, valueOf(opened, options)),
+  open: (opened, options) => new QueueMap(opened, valueCodec(opened, options)),
 };
 const mapOfMaps: Family = {
   attributes: slots(),
@@ -156,7 +156,7 @@ const mapOfMaps: Family = {
     const { inner = {} } = options;
     const innerOptions = "fd" in inner ? (optionsOf.get(inner) ?? {}) : inner;
     const fallback = opened.info.key_size === u32.size ? u32 : undefined;
-    return new references.MapOfMaps(opened, keyOf(opened, options, fallback), (fd) => {
+    return new references.MapOfMaps(opened, keyCodec(opened, options, fallback), (fd) => {
       try {
         return openMap(opened.kernel, fd, innerOptions);
       } catch (error) {
@@ -172,11 +172,11 @@ const devices: Family = {
 };
 const sockets: Family = {
   attributes: slots(u64.size),
-  open: (opened, options) => new references.SocketMap(opened, keyOf(opened, options, u32)),
+  open: (opened, options) => new references.SocketMap(opened, keyCodec(opened, options, u32)),
 };
 const localStorage: Family = {
   attributes: storage,
-  open: (opened, options) => new references.StorageMap(opened, valueOf(opened, options)),
+  open: (opened, options) => new references.StorageMap(opened, valueCodec(opened, options)),
 };
 
 const families: Readonly<Record<MapTypeName, Family>> = {
@@ -188,13 +188,13 @@ const families: Readonly<Record<MapTypeName, Family>> = {
   lru_percpu_hash: hash,
   lpm_trie: {
     attributes: keyed(BPF_F_NO_PREALLOC),
-    open: (opened, options) => new DeletableMap(opened, keyOf(opened, options), valueOf(opened, options)),
+    open: (opened, options) => new DeletableMap(opened, keyCodec(opened, options), valueCodec(opened, options)),
   },
   queue,
   stack: queue,
   bloom_filter: {
     attributes: (options) => ({ ...keyless(options), map_extra: options.hashes ?? 0 }),
-    open: (opened, options) => new BloomFilterMap(opened, valueOf(opened, options)),
+    open: (opened, options) => new BloomFilterMap(opened, valueCodec(opened, options)),
   },
   array_of_maps: mapOfMaps,
   hash_of_maps: mapOfMaps,
@@ -223,7 +223,7 @@ const families: Readonly<Record<MapTypeName, Family>> = {
   sockmap: sockets,
   sockhash: {
     ...sockets,
-    open: (opened, options) => new references.SocketMap(opened, keyOf(opened, options)),
+    open: (opened, options) => new references.SocketMap(opened, keyCodec(opened, options)),
   },
   reuseport_sockarray: sockets,
   cgroup_storage: cgroupStorage,
@@ -239,7 +239,7 @@ const families: Readonly<Record<MapTypeName, Family>> = {
       max_entries: 1,
       btf_vmlinux_value_type_id: valueTypeId,
     }),
-    open: (opened, options) => new StructOpsMap(opened, valueOf(opened, options)),
+    open: (opened, options) => new StructOpsMap(opened, valueCodec(opened, options)),
   },
   ringbuf: { attributes: ring, open: (opened, { record }) => new RingBufferMap(opened, record) },
   user_ringbuf: { attributes: ring, open: (opened) => new UserRingBufferMap(opened) },
@@ -269,12 +269,12 @@ const isKeyed = (type: MapTypeName): boolean =>
     "cgroup_storage",
   ].includes(type);
 
-function keyOf(opened: OpenedMap, { key }: AnyOptions, fallback?: Codec<unknown>): Codec<unknown> {
+function keyCodec(opened: OpenedMap, { key }: AnyOptions, fallback?: Codec<unknown>): Codec<unknown> {
   const { info } = opened;
   return fitting(opened, "key", key ?? fallback ?? described(opened, info.btf_key_type_id) ?? bytes(info.key_size));
 }
 
-function valueOf(opened: OpenedMap, { value }: AnyOptions): Codec<unknown> {
+function valueCodec(opened: OpenedMap, { value }: AnyOptions): Codec<unknown> {
   const { info, kernel } = opened;
   const one = fitting(opened, "value", value ?? described(opened, info.btf_value_type_id) ?? bytes(info.value_size));
   return perCpuTypes.has(info.type) ? perCpu(one, kernel.system.possibleCpus.length) : one;
