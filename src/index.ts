@@ -27,13 +27,12 @@ export {
   type DeviceTarget,
   type Held,
   MapOfMaps,
-  PerfEventArrayMap,
   ProgramArrayMap,
   SocketMap,
   StorageMap,
   XskMap,
 } from "./client/maps/references.ts";
-export { RingBufferMap, UserRingBufferMap } from "./client/maps/ring-buffer.ts";
+export { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./client/maps/ring-buffer.ts";
 export { type StackFrame, StackTraceMap } from "./client/maps/stack-trace.ts";
 export { StructOpsMap } from "./client/maps/struct-ops.ts";
 export type { MapTypeName } from "./client/maps/types.ts";
@@ -41,8 +40,8 @@ export { type BatchCursor, type EntryBatch, MapEntries, type WalkOptions } from 
 export type { MapChange, WatchOptions } from "./client/maps/watch.ts";
 export { BpfObject, type LoadOptions, type ObjectMaps } from "./client/object.ts";
 export { PerfBuffer, type PerfBufferOptions, type PerfEvent } from "./client/perf-buffer.ts";
-export { pollBuffers } from "./client/poll.ts";
 export { mountBpffs } from "./client/pins.ts";
+export { pollBuffers } from "./client/poll.ts";
 export {
   BpfProgram,
   type ProgramOptions,
@@ -60,8 +59,14 @@ export {
 export { UserRingBuffer, type UserRingBufferOptions, UserSample } from "./client/user-ring-buffer.ts";
 export type { WaitOptions } from "./client/waiter.ts";
 export { bytes, cstring, ipv4 } from "./codec/bytes.ts";
-export { type Codec, CodecError, type Infer, type Member } from "./codec/codec.ts";
-export { type Codec, CodecError, type Infer, type TypedArray, type Viewable } from "./codec/codec.ts";
+export {
+  type Codec,
+  CodecError,
+  type Infer,
+  type Member,
+  type TypedArray,
+  type Viewable,
+} from "./codec/codec.ts";
 export { array, struct } from "./codec/composites.ts";
 export { ipv4Prefix, ipv6, ipv6Prefix, lpmKey, type Prefix } from "./codec/prefixes.ts";
 export { bool, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 } from "./codec/scalars.ts";

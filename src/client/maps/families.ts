@@ -24,7 +24,7 @@ import type { CgroupStorageKey } from "./options.ts";
 import { perCpu } from "./per-cpu.ts";
 import { BloomFilterMap, QueueMap } from "./queue.ts";
 import * as references from "./references.ts";
-import { RingBufferMap, UserRingBufferMap } from "./ring-buffer.ts";
+import { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./ring-buffer.ts";
 import { ADDRESS_SIZE, BUILD_ID_SIZE, StackTraceMap } from "./stack-trace.ts";
 import { StructOpsMap } from "./struct-ops.ts";
 import { type MapTypeName, mapTypeName, perCpuTypes } from "./types.ts";
@@ -138,7 +138,7 @@ const array: Family = {
   attributes: ({ mmapable = false, ...options }) => keyed(mmapable ? BPF_F_MMAPABLE : 0)(options),
   open: (opened, options) => new ArrayMap(opened, keyCodec(opened, options, u32), valueCodec(opened, options)),
 };
-const perCpuArray: Family = {
+const indexedArray: Family = {
   attributes: keyed(),
   open: (opened, options) => new KeyedMap(opened, keyCodec(opened, options, u32), valueCodec(opened, options)),
 };
@@ -181,7 +181,7 @@ const localStorage: Family = {
 
 const families: Readonly<Record<MapTypeName, Family>> = {
   array,
-  percpu_array: perCpuArray,
+  percpu_array: indexedArray,
   hash,
   percpu_hash: hash,
   lru_hash: hash,
@@ -201,7 +201,7 @@ const families: Readonly<Record<MapTypeName, Family>> = {
   prog_array: { attributes: slots(), open: (opened) => new references.ProgramArrayMap(opened) },
   perf_event_array: {
     attributes: (options, kernel) => ({ ...slots()(options), ...cpuSlots(options, kernel) }),
-    open: (opened) => new references.PerfEventArrayMap(opened),
+    open: (opened, { record }) => new PerfEventArrayMap(opened, record),
   },
   cgroup_array: { attributes: slots(), open: (opened) => new references.CgroupArrayMap(opened) },
   stack_trace: {
@@ -242,7 +242,7 @@ const families: Readonly<Record<MapTypeName, Family>> = {
     open: (opened, options) => new StructOpsMap(opened, valueCodec(opened, options)),
   },
   ringbuf: { attributes: ring, open: (opened, { record }) => new RingBufferMap(opened, record) },
-  user_ringbuf: { attributes: ring, open: (opened) => new UserRingBufferMap(opened) },
+  user_ringbuf: { attributes: ring, open: (opened, { record }) => new UserRingBufferMap(opened, record) },
   arena: {
     attributes: ({ address = 0n, ...options }) => ({
       ...entries(options),
@@ -251,6 +251,8 @@ const families: Readonly<Record<MapTypeName, Family>> = {
     }),
     open: (opened) => new ArenaMap(opened),
   },
+  insn_array: indexedArray,
+  rhash: { ...hash, attributes: keyed(BPF_F_NO_PREALLOC) },
 };
 
 /** kernel.perf_event_max_stack, unless somebody has changed it. */

@@ -12,13 +12,12 @@ import type {
   CpuMap,
   DeviceMap,
   MapOfMaps,
-  PerfEventArrayMap,
   ProgramArrayMap,
   SocketMap,
   StorageMap,
   XskMap,
 } from "./references.ts";
-import type { RingBufferMap, UserRingBufferMap } from "./ring-buffer.ts";
+import type { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./ring-buffer.ts";
 import type { StackFrame, StackTraceMap } from "./stack-trace.ts";
 import type { StructOpsMap } from "./struct-ops.ts";
 import type { MapTypeName } from "./types.ts";
@@ -95,7 +94,10 @@ interface TypeOptions {
   hash_of_maps: Entries & { readonly key: AnyCodec; readonly inner: Inner };
   prog_array: Entries;
   /** As many slots as there are possible CPUs, where absent. */
-  perf_event_array: Partial<Entries>;
+  perf_event_array: Partial<Entries> & {
+    /** How a sample is decoded; without it, a reader gives bytes. */
+    readonly record?: AnyCodec;
+  };
   cgroup_array: Entries;
   stack_trace: Entries & {
     /** The most addresses of a stack; 127, where absent. */
@@ -132,6 +134,8 @@ interface TypeOptions {
   user_ringbuf: {
     /** Bytes of data; rounded up to a power of two that is a multiple of the page size. */
     readonly maxEntries: number;
+    /** How a sample is encoded; without it, a writer takes bytes. */
+    readonly record?: AnyCodec;
   };
   arena: {
     /** Pages. */
@@ -139,6 +143,10 @@ interface TypeOptions {
     /** The address in user space, a multiple of the page size; where absent, mapping it decides. */
     readonly address?: bigint;
   };
+  /** Newer than Linux 6.18. */
+  insn_array: Indexed;
+  /** Newer than Linux 6.18. */
+  rhash: Keyed;
 }
 
 /** How a map is created: what its type takes. */
@@ -184,7 +192,7 @@ interface Classes<Options> {
   array_of_maps: MapOfMaps<Key<Options, number>, InnerMap<Options>>;
   hash_of_maps: MapOfMaps<Key<Options>, InnerMap<Options>>;
   prog_array: ProgramArrayMap;
-  perf_event_array: PerfEventArrayMap;
+  perf_event_array: PerfEventArrayMap<RecordOf<Options>>;
   cgroup_array: CgroupArrayMap;
   stack_trace: StackTraceMap<Options extends { readonly buildId: true } ? StackFrame : bigint>;
   devmap: DeviceMap;
@@ -201,11 +209,11 @@ interface Classes<Options> {
   task_storage: StorageMap<Value<Options>>;
   cgrp_storage: StorageMap<Value<Options>>;
   struct_ops: StructOpsMap<Value<Options>>;
-  ringbuf: RingBufferMap<
-    Options extends { readonly record: infer Record extends AnyCodec } ? Infer<Record> : Uint8Array
-  >;
-  user_ringbuf: UserRingBufferMap;
+  ringbuf: RingBufferMap<RecordOf<Options>>;
+  user_ringbuf: UserRingBufferMap<RecordOf<Options>>;
   arena: ArenaMap;
+  insn_array: KeyedMap<Key<Options, number>, Value<Options>>;
+  rhash: HashMap<Key<Options>, Value<Options>>;
 }
 
 /** struct bpf_cgroup_storage_key: a cgroup, and the attach type of the program that the value is for. */
@@ -219,6 +227,8 @@ type Key<Options, Default = Uint8Array> = Options extends { readonly key: infer 
   : Default;
 
 type Value<Options> = Options extends { readonly value: infer C extends AnyCodec } ? Infer<C> : Uint8Array;
+
+type RecordOf<Options> = Options extends { readonly record: infer C extends AnyCodec } ? Infer<C> : Uint8Array;
 
 type View<Options> = Options extends { readonly value: Viewable<infer V extends TypedArray> } ? V : DataView;
 

@@ -37,7 +37,7 @@ export class ProgramArrayMap extends DeletableMap<number, number, Held> {
 }
 
 /** A map of file descriptors that only programs look into: slots are set and emptied. */
-abstract class WriteOnlyMap<K> extends MapHandle {
+export abstract class WriteOnlyMap<K> extends MapHandle {
   readonly #elements: Elements<K, number, Held>;
 
   constructor(opened: OpenedMap, key: Codec<K>) {
@@ -58,13 +58,6 @@ abstract class WriteOnlyMap<K> extends MapHandle {
   /** Empties a slot. BPF_MAP_DELETE_ELEM. */
   delete(key: K): boolean {
     return this.#elements.delete(key);
-  }
-}
-
-/** Perf events, into whose buffers programs write with `bpf_perf_event_output`, one slot a CPU. BPF_MAP_TYPE_PERF_EVENT_ARRAY, Linux 4.3. */
-export class PerfEventArrayMap extends WriteOnlyMap<number> {
-  constructor(opened: OpenedMap) {
-    super(opened, u32);
   }
 }
 
