@@ -31,7 +31,7 @@ const DEVICE_AND_PROGRAM = 8;
 
 const common: Omit<MapFamily, "operations"> = {
   capability: "CAP_NET_ADMIN",
-  checkAllocation,
+  check,
   memoryNeeded: ({ max_entries }) => max_entries * POINTER,
   // A lookup gives a program the value itself.
   impliedFlags: BPF_F_RDONLY_PROG,
@@ -125,7 +125,7 @@ export function deviceAt({ machine, memory }: KernelState, map: EmbeddedMap, key
 const programs = new Beside(() => new Map<number, EmbeddedProgram>());
 const counts = new Beside(() => ({ entries: 0 }));
 
-function checkAllocation({ key_size, value_size, max_entries, map_flags }: MapAttributes): number {
+function check({ key_size, value_size, max_entries, map_flags }: MapAttributes): number {
   const valid =
     max_entries !== 0 &&
     key_size === 4 &&
