@@ -143,7 +143,7 @@ export function findPerfEvent(files: FileTable, fd: number): EmbeddedPerfEvent |
 }
 
 /** What is said of a file descriptor that was not given out: -EBADF, or -EINVAL for a standard stream, which is open but no BPF object. */
-export const notOpen = (fd: number): number => (fd < FIRST_FD ? -EINVAL : -EBADF);
+export const notOpen = (fd: number): number => (fd >= 0 && fd < FIRST_FD ? -EINVAL : -EBADF);
 
 function find<Kind extends ObjectKind>(
   files: FileTable,
