@@ -152,6 +152,7 @@ export function mapLookup(map: MapHeader, key: usize): usize {
       return value ? load<usize>(value) : 0;
     }
     case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CPUMAP:
     case BPF_MAP_TYPE_DEVMAP:
     case BPF_MAP_TYPE_XSKMAP:
       return pointerArray.lookup(map, key);
