@@ -23,6 +23,8 @@ import {
   mapMemory,
   mapNextKey,
   mapSetFields,
+  mapPeek,
+  mapPop,
 } from "./map.ts";
 import { programFree, programLoad } from "./program.ts";
 import { seedRandom } from "./random.ts";
@@ -47,6 +49,8 @@ export {
   mapMemory,
   mapNextKey,
   mapSetFields,
+  mapPeek,
+  mapPop,
   programFree,
   programLoad,
   programRun,
@@ -65,6 +69,10 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u32):
 
 export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags: u32): i32 {
   return maps.mapUpdatePerCpu(map, key, values, flags);
+}
+
+export function mapPush(map: MapHeader, value: usize, flags: u32): i32 {
+  return maps.mapPush(map, value, flags);
 }
 
 export function ringbufReserve(map: MapHeader, bytes: u32): usize {

@@ -2,16 +2,21 @@
 
 import {
   BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_BLOOM_FILTER,
   BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
   BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_QUEUE,
   BPF_MAP_TYPE_RINGBUF,
+  BPF_MAP_TYPE_STACK,
 } from "../../uapi/map-types.ts";
 import { array, perCpuArray } from "./array.ts";
+import { bloom } from "./bloom.ts";
 import { hash, lruHash, lruPerCpuHash, perCpuHash } from "./hash.ts";
 import type { MapFamily } from "./map.ts";
+import { queue, stack } from "./queue.ts";
 import { ringbuf } from "./ringbuf.ts";
 
 export const families: ReadonlyMap<number, MapFamily> = new Map([
@@ -21,5 +26,8 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [BPF_MAP_TYPE_PERCPU_ARRAY, perCpuArray],
   [BPF_MAP_TYPE_LRU_HASH, lruHash],
   [BPF_MAP_TYPE_LRU_PERCPU_HASH, lruPerCpuHash],
+  [BPF_MAP_TYPE_QUEUE, queue],
+  [BPF_MAP_TYPE_STACK, stack],
   [BPF_MAP_TYPE_RINGBUF, ringbuf],
+  [BPF_MAP_TYPE_BLOOM_FILTER, bloom],
 ]);
