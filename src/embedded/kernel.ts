@@ -97,6 +97,8 @@ export class EmbeddedKernel implements Kernel {
       possibleCpus: Array.from({ length: cpus }, (_, cpu) => cpu),
       pageSize: PAGE_BYTES,
       kernelVersion: { major: 6, minor: 18, patch: 0, release: "6.18.0-skep" },
+      // Programs run on the thread that reads.
+      ordersLoads: true,
       btf: () => undefined,
     };
   }
