@@ -23,6 +23,8 @@ import {
   mapLookup,
   mapMemory,
   mapNextKey,
+  mapPeek,
+  mapPop,
   mapSetFields,
 } from "./map.ts";
 import { programFree, programLoad } from "./program.ts";
@@ -49,6 +51,8 @@ export {
   mapLookup,
   mapMemory,
   mapNextKey,
+  mapPeek,
+  mapPop,
   mapSetFields,
   programFree,
   programLoad,
@@ -68,6 +72,10 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u32):
 
 export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags: u32): i32 {
   return maps.mapUpdatePerCpu(map, key, values, flags);
+}
+
+export function mapPush(map: MapHeader, value: usize, flags: u32): i32 {
+  return maps.mapPush(map, value, flags);
 }
 
 export function ringbufReserve(map: MapHeader, bytes: u32): usize {

@@ -1,9 +1,10 @@
 // What all maps have in common: the header that a map pointer points to, and the way to each type's operations.
 
-import { EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
+import { EINVAL, ENOENT, ENOMEM, EOPNOTSUPP } from "../src/uapi/errno.ts";
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_ARRAY_OF_MAPS,
+  BPF_MAP_TYPE_BLOOM_FILTER,
   BPF_MAP_TYPE_CGROUP_ARRAY,
   BPF_MAP_TYPE_CPUMAP,
   BPF_MAP_TYPE_DEVMAP,
@@ -16,12 +17,15 @@ import {
   BPF_MAP_TYPE_PERCPU_HASH,
   BPF_MAP_TYPE_PERF_EVENT_ARRAY,
   BPF_MAP_TYPE_PROG_ARRAY,
+  BPF_MAP_TYPE_QUEUE,
   BPF_MAP_TYPE_RINGBUF,
+  BPF_MAP_TYPE_STACK,
   BPF_MAP_TYPE_STACK_TRACE,
   BPF_MAP_TYPE_XSKMAP,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
 import * as array from "./array.ts";
+import * as bloom from "./bloom.ts";
 import * as devmapHash from "./devmap-hash.ts";
 import * as hash from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
@@ -29,9 +33,10 @@ import * as lru from "./lru.ts";
 import * as percpuArray from "./percpu-array.ts";
 import * as percpuHash from "./percpu-hash.ts";
 import * as pointerArray from "./pointer-array.ts";
+import * as queue from "./queue.ts";
 import * as ringbuf from "./ringbuf.ts";
 
-/** A map's header. `mapCreate` zeroes it and sets the first six fields; the rest is each type's own. */
+/** A map's header. `mapCreate` zeroes it and sets the first seven fields; the rest is each type's own. */
 @unmanaged
 export class MapHeader {
   type: u32;
@@ -42,13 +47,15 @@ export class MapHeader {
   flags: u32;
   /** Bytes from one value to the next, or from one CPU's value to the next: valueSize rounded up to 8. */
   stride: u32;
+  /** map_extra. */
+  extra: u64;
   /** Bytes taken. */
   memory: u32;
-  /** Array: the values, or their addresses. Hash: the buckets. Ring buffer: the consumer page. */
+  /** Array: the values. Hash: the buckets. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. */
   data: usize;
-  /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. */
+  /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. Bloom filter: number of bits - 1. */
   mask: u32;
-  /** Hash, hash of devices: elements in it. */
+  /** Hash: elements in it. Bloom filter: hash functions. */
   count: u32;
   seed: u32;
   /** Hash: bytes of an element. */
@@ -66,8 +73,16 @@ export class MapHeader {
   hasLock: bool;
 }
 
-/** A map of checked attributes, or -errno. */
-export function mapCreate(type: u32, keySize: u32, valueSize: u32, maxEntries: u32, flags: u32): i32 {
+/** A map of checked attributes, or -errno. map_extra comes in two halves. */
+export function mapCreate(
+  type: u32,
+  keySize: u32,
+  valueSize: u32,
+  maxEntries: u32,
+  flags: u32,
+  extra: u32,
+  extraHigh: u32,
+): i32 {
   if (max(keySize, valueSize) > <u32>i32.MAX_VALUE) return -ENOMEM;
   const address = allocateZeroed(offsetof<MapHeader>());
   if (!address) return -ENOMEM;
@@ -78,6 +93,7 @@ export function mapCreate(type: u32, keySize: u32, valueSize: u32, maxEntries: u
   map.maxEntries = maxEntries;
   map.flags = flags;
   map.stride = (valueSize + 7) & ~7;
+  map.extra = ((<u64>extraHigh) << 32) | extra;
   const error = initialize(map);
   if (error) {
     free(address);
@@ -113,8 +129,15 @@ export function mapDestroy(map: MapHeader): void {
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       lru.destroy(map);
       break;
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+      queue.destroy(map);
+      break;
     case BPF_MAP_TYPE_RINGBUF:
       ringbuf.destroy(map);
+      break;
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      bloom.destroy(map);
   }
   free(map.fields);
   free(changetype<usize>(map));
@@ -248,6 +271,45 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
   }
 }
 
+/** Adds a value to a map without keys. bpf_map_push_elem. 0 or -errno. */
+export function mapPush(map: MapHeader, value: usize, flags: u64): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+      return queue.push(map, value, flags);
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      return bloom.push(map, value, flags);
+    default:
+      return -EOPNOTSUPP;
+  }
+}
+
+/** Takes a value out and copies it to `value`. bpf_map_pop_elem. 0 or -errno. */
+export function mapPop(map: MapHeader, value: usize): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_QUEUE:
+      return queue.queuePop(map, value);
+    case BPF_MAP_TYPE_STACK:
+      return queue.stackPop(map, value);
+    default:
+      return -EOPNOTSUPP;
+  }
+}
+
+/** Copies the value that would be taken to `value`; a Bloom filter reads `value` and looks for it. bpf_map_peek_elem. 0 or -errno. */
+export function mapPeek(map: MapHeader, value: usize): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_QUEUE:
+      return queue.queuePeek(map, value);
+    case BPF_MAP_TYPE_STACK:
+      return queue.stackPeek(map, value);
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      return bloom.peek(map, value);
+    default:
+      return -EOPNOTSUPP;
+  }
+}
+
 function isPerCpu(map: MapHeader): bool {
   switch (map.type) {
     case BPF_MAP_TYPE_PERCPU_HASH:
@@ -285,8 +347,13 @@ function initialize(map: MapHeader): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.initialize(map);
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+      return queue.initialize(map);
     case BPF_MAP_TYPE_RINGBUF:
       return ringbuf.initialize(map);
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      return bloom.initialize(map);
     default:
       return -EINVAL;
   }

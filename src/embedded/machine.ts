@@ -36,11 +36,19 @@ export interface Machine {
   bytesInUse(): number;
 
   /**
-   * Makes a map of a type that the machine knows; its attributes have been checked.
+   * Makes a map of a type that the machine knows; its attributes have been checked. map_extra comes in two halves.
    *
    * @returns the map's address, which programs hold as a map pointer; or -ENOMEM, or -EINVAL for another type
    */
-  mapCreate(type: number, keySize: number, valueSize: number, maxEntries: number, flags: number): number;
+  mapCreate(
+    type: number,
+    keySize: number,
+    valueSize: number,
+    maxEntries: number,
+    flags: number,
+    extra?: number,
+    extraHigh?: number,
+  ): number;
   mapDestroy(map: number): void;
   /** Gives a new map a block of memory, which goes with it, that tells the special fields of its values. See machine/values.ts. */
   mapSetFields(map: number, fields: number, hasLock: boolean): void;
@@ -69,6 +77,17 @@ export interface Machine {
    * @returns 0, or -ENOENT behind the last key
    */
   mapNextKey(map: number, key: number, next: number): number;
+
+  /**
+   * Adds a value to a queue, a stack or a Bloom filter.
+   *
+   * @returns 0 or -EINVAL for flags, -E2BIG where it is full
+   */
+  mapPush(map: number, value: number, flags: number): number;
+  /** Takes a value out of a queue or a stack to `value`. @returns 0 or -ENOENT */
+  mapPop(map: number, value: number): number;
+  /** As `mapPop`, but the value stays; a Bloom filter reads `value` and looks for it. @returns 0 or -ENOENT */
+  mapPeek(map: number, value: number): number;
 
   /** Number of buckets of a hash. */
   hashBuckets(map: number): number;

@@ -2,6 +2,7 @@
 
 import * as types from "../../uapi/map-types.ts";
 import { array, perCpuArray } from "./array.ts";
+import { bloom } from "./bloom.ts";
 import { cgroupArray } from "./cgroup-array.ts";
 import { cpumap } from "./cpumap.ts";
 import { devmap, devmapHash } from "./devmap.ts";
@@ -10,6 +11,7 @@ import type { MapFamily } from "./map.ts";
 import { arrayOfMaps, hashOfMaps } from "./map-in-map.ts";
 import { perfEventArray } from "./perf-event-array.ts";
 import { progArray } from "./prog-array.ts";
+import { queue, stack } from "./queue.ts";
 import { ringbuf } from "./ringbuf.ts";
 import { stackTrace } from "./stack-trace.ts";
 import { xskmap } from "./xskmap.ts";
@@ -32,4 +34,7 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [types.BPF_MAP_TYPE_XSKMAP, xskmap],
   [types.BPF_MAP_TYPE_DEVMAP_HASH, devmapHash],
   [types.BPF_MAP_TYPE_RINGBUF, ringbuf],
+  [types.BPF_MAP_TYPE_QUEUE, queue],
+  [types.BPF_MAP_TYPE_STACK, stack],
+  [types.BPF_MAP_TYPE_BLOOM_FILTER, bloom],
 ]);

@@ -16,6 +16,7 @@ export interface MapAttributes {
   readonly value_size: number;
   readonly max_entries: number;
   readonly map_flags: number;
+  readonly map_extra: number | bigint;
   readonly numa_node: number;
   readonly inner_map_fd: number;
 }
@@ -66,6 +67,8 @@ export interface MapFamily {
  * Where a key is not there, the result is -ENOENT.
  */
 export interface Operations {
+  /** A lookup reads the value that it is given, and writes none: its result is 0 where the value is there. */
+  readonly looksForValue?: boolean;
   /** Address of the value as the command shows it: in the map, or in `room`, which has userValueSize bytes. */
   lookup?(state: KernelState, map: EmbeddedMap, key: number, room: number): number;
   /** `file` is what the map was named by. */
@@ -126,3 +129,6 @@ export const programAccessIsValid = (flags: number): boolean =>
 
 /** Most bytes of a value of a per-CPU map. */
 export const PER_CPU_VALUE_MAX = 32768;
+
+/** Most bytes that Linux allocates in one piece. */
+export const KMALLOC_MAX_SIZE = 4 * 1024 * 1024;
