@@ -12,7 +12,9 @@ import { nextRandom } from "./random.ts";
 
 @unmanaged
 class Element {
+  /** Stays when it is removed: who walks the bucket, and removed it meanwhile, comes on from it. */
   next: usize;
+  /** Of one that is removed: the next of those that are free, or that are freed later. */
   hash: u32;
 }
 
@@ -151,7 +153,7 @@ export function valueOf(map: MapHeader, element: Element): usize {
 export function take(map: MapHeader): Element | null {
   if (!map.elements) return changetype<Element | null>(allocate(map.elementSize));
   const element = changetype<Element>(map.freeElement);
-  map.freeElement = element.next;
+  map.freeElement = element.hash;
   return element;
 }
 
@@ -165,11 +167,30 @@ export function link(map: MapHeader, element: Element, key: usize, hash: u32): v
   map.count += 1;
 }
 
+/** The first element of a bucket; 0 where it is empty. */
+export function firstOf(map: MapHeader, bucket: u32): usize {
+  return load<usize>(bucketAt(map, bucket));
+}
+
+/** The element behind another in its bucket, or 0. */
+export function behind(element: usize): usize {
+  return changetype<Element>(element).next;
+}
+
+export function keyAt(element: usize): usize {
+  return keyOf(changetype<Element>(element));
+}
+
+/** Address of an element's value, in a per-CPU hash that of CPU 0. */
+export function valueAt(map: MapHeader, element: usize): usize {
+  return valueOf(map, changetype<Element>(element));
+}
+
 /** Frees elements that running programs might still have used. */
 export function freeDeferred(): void {
   let element = load<usize>(DEFERRED);
   while (element) {
-    const next = changetype<Element>(element).next;
+    const next = <usize>changetype<Element>(element).hash;
     free(element);
     element = next;
   }
@@ -187,13 +208,13 @@ function unlink(map: MapHeader, element: Element): void {
 function give(map: MapHeader, element: Element): void {
   if (map.elements) giveFree(map, element);
   else if (load<u32>(DEPTH)) {
-    element.next = load<usize>(DEFERRED);
+    element.hash = <u32>load<usize>(DEFERRED);
     store<usize>(DEFERRED, changetype<usize>(element));
   } else free(changetype<usize>(element));
 }
 
 function giveFree(map: MapHeader, element: Element): void {
-  element.next = map.freeElement;
+  element.hash = <u32>map.freeElement;
   map.freeElement = changetype<usize>(element);
 }
 

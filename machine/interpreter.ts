@@ -5,6 +5,7 @@
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
 import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
 import { copy } from "./bytes.ts";
+import { forEachElement, repeat } from "./callbacks.ts";
 import { freeDeferred } from "./hash.ts";
 import { helper } from "./imports.ts";
 import {
@@ -24,6 +25,7 @@ import {
   FAULT_SLOT,
   MAX_DEPTH,
   REGISTERS,
+  REMAINING,
   SAVED_FRAMES,
   SAVED_REGISTERS,
   STACK_BYTES,
@@ -81,7 +83,10 @@ export function programRun(program: Program, context: usize, cpu: u32): i32 {
   store<u32>(CPU, cpu);
   store<u64>(R1, context);
   store<u64>(R10, <usize>STACKS + (depth + 1) * STACK_BYTES);
-  const fault = interpret(program, <usize>SAVED_FRAMES + depth * FRAMES_BYTES);
+  store<u32>(REMAINING, load<u32>(BUDGET));
+  const frames = <usize>SAVED_FRAMES + depth * FRAMES_BYTES;
+  const last = frames + FRAMES_BYTES - FRAME_BYTES;
+  const fault = interpret(program, changetype<usize>(operationAt(program, 0)), frames, last);
   store<u32>(CPU, outerCpu);
   store<usize>(DEPTH, depth);
   if (depth) copy(R1, saved, SAVED_BYTES);
@@ -89,12 +94,37 @@ export function programRun(program: Program, context: usize, cpu: u32): i32 {
   return fault;
 }
 
-function interpret(program: Program, frames: usize): i32 {
+/**
+ * Calls a function of the program from within a helper, r1 to r5 being its arguments; r0 is what it returns.
+ *
+ * @param frame of the caller
+ * @param last frame that there is
+ */
+export function callBack(program: Program, callback: usize, frame: usize, last: usize): i32 {
+  const remaining = load<u32>(REMAINING);
+  if (!remaining) return FAULT_BUDGET;
+  if (frame == last) return FAULT_CALL_DEPTH;
+  store<u32>(REMAINING, remaining - 1);
+  copy(frame, R6, CALLEE_SAVED_BYTES);
+  store<u64>(R10, load<u64>(R10) - MAX_BPF_STACK);
+  const fault = interpret(program, callback, frame + FRAME_BYTES, last);
+  store<u64>(R10, load<u64>(R10) + MAX_BPF_STACK);
+  copy(R6, frame, CALLEE_SAVED_BYTES);
+  return fault;
+}
+
+/** Number of a frame, counted through all running programs. */
+export function frameNumber(frame: usize): usize {
+  return (frame - SAVED_FRAMES) / FRAME_BYTES;
+}
+
+/** Executes a function from its `first` operation, whose frame is `frames`, until it exits. */
+function interpret(program: Program, first: usize, frames: usize, last: usize): i32 {
   let frame = frames;
   let loops = MAX_LOOPS;
-  let budget = load<u32>(BUDGET);
+  let budget = load<u32>(REMAINING);
   let limit = accessLimit();
-  let next = changetype<usize>(operationAt(program, 0));
+  let next = first;
   while (true) {
     const now = changetype<Operation>(next);
     next += offsetof<Operation>();
@@ -204,7 +234,10 @@ function interpret(program: Program, frames: usize): i32 {
         if (load<i64>(now.destination) >= load<i64>(now.source)) next = now.offset;
         break;
       case op.EXIT:
-        if (frame == frames) return FAULT_NONE;
+        if (frame == frames) {
+          store<u32>(REMAINING, budget);
+          return FAULT_NONE;
+        }
         frame -= FRAME_BYTES;
         copy(R6, frame, CALLEE_SAVED_BYTES);
         store<u64>(R10, load<u64>(R10) + MAX_BPF_STACK);
@@ -383,7 +416,7 @@ function interpret(program: Program, frames: usize): i32 {
         break;
 
       case op.CALL_LOCAL: {
-        if (frame == frames + FRAMES_BYTES - FRAME_BYTES) return fault(FAULT_CALL_DEPTH, program, now, 0);
+        if (frame == last) return fault(FAULT_CALL_DEPTH, program, now, 0);
         if (!budget) return fault(FAULT_BUDGET, program, now, 0);
         budget -= 1;
         copy(frame, R6, CALLEE_SAVED_BYTES);
@@ -434,6 +467,16 @@ function interpret(program: Program, frames: usize): i32 {
       case op.GET_RANDOM:
         store<u64>(R0, nextRandom());
         break;
+      case op.FOR_EACH_MAP_ELEM:
+      case op.LOOP: {
+        store<u32>(REMAINING, budget);
+        store<u32>(FAULT_SLOT, slotOf(program, now));
+        const kind = now.code == op.LOOP ? repeat(program, frame, last) : forEachElement(program, frame, last);
+        if (kind) return kind;
+        budget = load<u32>(REMAINING);
+        limit = accessLimit();
+        break;
+      }
       case op.BACK:
         if (!budget) return fault(FAULT_BUDGET, program, now, 0);
         budget -= 1;

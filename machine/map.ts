@@ -165,7 +165,7 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
   }
 }
 
-function isPerCpu(map: MapHeader): bool {
+export function isPerCpu(map: MapHeader): bool {
   return map.type == BPF_MAP_TYPE_PERCPU_ARRAY || map.type == BPF_MAP_TYPE_PERCPU_HASH;
 }
 

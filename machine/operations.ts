@@ -2,8 +2,10 @@
 // Linux: Documentation/bpf/standardization/instruction-set.rst
 
 import {
+  BPF_FUNC_for_each_map_elem,
   BPF_FUNC_get_prandom_u32,
   BPF_FUNC_get_smp_processor_id,
+  BPF_FUNC_loop,
   BPF_FUNC_map_delete_elem,
   BPF_FUNC_map_lookup_elem,
   BPF_FUNC_map_lookup_percpu_elem,
@@ -36,6 +38,7 @@ import {
   BPF_MOD,
   BPF_MOV,
   BPF_PSEUDO_CALL,
+  BPF_PSEUDO_FUNC,
   BPF_REG_10,
   BPF_ST,
   BPF_STX,
@@ -188,6 +191,10 @@ export const LOAD_PACKET32 = 128;
 export const LOAD_PACKET16 = 129;
 export const LOAD_PACKET8 = 130;
 
+/** Helpers that call back into the program. */
+export const FOR_EACH_MAP_ELEM = 160;
+export const LOOP = 161;
+
 export const NO_JUMP: i32 = i32.MIN_VALUE;
 
 /** Bytes of a slot of bytecode. */
@@ -223,6 +230,11 @@ export function jumpDistance(slot: usize): i32 {
   if ((!wide && (opcode & 7) != BPF_JMP32) || kind == BPF_EXIT) return NO_JUMP;
   if (kind == BPF_CALL) return load<u8>(slot, 1) >> 4 == BPF_PSEUDO_CALL ? load<i32>(slot, 4) : NO_JUMP;
   return kind == BPF_JA && !wide ? load<i32>(slot, 4) : <i32>load<i16>(slot, 2);
+}
+
+/** Whether the slot at `slot` loads the address of a function, which lies as many slots behind the next one as its immediate says. */
+export function namesFunction(slot: usize): bool {
+  return load<u8>(slot) == LD_IMM64 && load<u8>(slot, 1) >> 4 == BPF_PSEUDO_FUNC;
 }
 
 function usesImmediate(opcode: u32): bool {
@@ -319,6 +331,10 @@ function helperCode(id: i32): u32 {
       return GET_CPU;
     case BPF_FUNC_get_prandom_u32:
       return GET_RANDOM;
+    case BPF_FUNC_for_each_map_elem:
+      return FOR_EACH_MAP_ELEM;
+    case BPF_FUNC_loop:
+      return LOOP;
     default:
       return CALL_HELPER;
   }

@@ -38,6 +38,12 @@ export const rules = {
     title: "program too complex",
     suggestion: "Make loops shorter, split the program into smaller ones, or use fewer branches on unknown values.",
   },
+  callback: {
+    category: "structure",
+    title: "function that a helper cannot call",
+    suggestion:
+      "Give helpers a static function that returns 0 to go on or 1 to stop, and load the program with its BTF.",
+  },
   "call-depth": {
     category: "limit",
     title: "calls nested too deeply",

@@ -2,7 +2,7 @@
 // Linux: check_btf_func and check_btf_line in kernel/bpf/verifier.c
 
 import { type Instruction, LD_IMM64 } from "../asm/instruction.ts";
-import { BtfError } from "../btf/btf.ts";
+import { type Btf, BtfError } from "../btf/btf.ts";
 import type { BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL } from "../uapi/errno.ts";
 import { funcInfo, lineInfo } from "../uapi/info.ts";
@@ -13,7 +13,7 @@ import { type UserPointer, userBytes } from "./memory.ts";
 import { findBtf } from "./objects.ts";
 import type { KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
-import type { LineInfo } from "./verifier/verify.ts";
+import type { FunctionInfo, LineInfo } from "./verifier/verify.ts";
 
 export interface DebugInfo {
   readonly btf: EmbeddedBtf | undefined;
@@ -21,6 +21,8 @@ export interface DebugInfo {
   readonly functionInfo: Uint8Array;
   readonly lineInfo: Uint8Array;
   readonly lines: readonly LineInfo[];
+  /** Absent where the program came without. */
+  readonly functions?: readonly FunctionInfo[];
 }
 
 export interface DebugInfoRefusal {
@@ -53,7 +55,17 @@ export function readDebugInfo(
   if ("reason" in lineInfo) return lineInfo;
   const lines = readLines(btf, lineInfo, instructions);
   if (typeof lines === "string") return { errno: EINVAL, reason: lines };
-  return { btf, functionInfo, lineInfo, lines };
+  const functions = attr.func_info_cnt === 0 ? {} : { functions: readFunctions(btf.types, functionInfo) };
+  return { btf, functionInfo, lineInfo, lines, ...functions };
+}
+
+/** What struct bpf_func_info, one a function, say of them. */
+export function readFunctions(types: Btf, info: Uint8Array): FunctionInfo[] {
+  const view = new DataView(info.buffer, info.byteOffset, info.length);
+  return Array.from({ length: info.length / FUNC_INFO_SIZE }, (_, index) => {
+    const type = types.type(view.getUint32(index * FUNC_INFO_SIZE + 4, true));
+    return { isStatic: type.kind === "func" && type.linkage === "static" };
+  });
 }
 
 /** Records of the size we know, cut from the caller's, which may be longer where the rest of each is zero. */

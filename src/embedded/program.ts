@@ -157,6 +157,7 @@ function check(
     logLevel: attr.log_level & ~flags.BPF_LOG_FIXED,
     capabilities: { bpf: true, perfmon: capable(state, "CAP_PERFMON") },
     lines: debugInfo.lines,
+    ...(debugInfo.functions ? { functions: debugInfo.functions } : {}),
   });
   if (!verdict.ok) return verdict;
   const { instructionsProcessed } = verdict.statistics;

@@ -31,9 +31,15 @@ export type Argument =
   /** A record that was reserved; it is released. */
   | "record"
   /** NUL-terminated string in a read-only map. */
-  | "constant string";
+  | "constant string"
+  /** A subprogram that the helper calls. */
+  | "function"
+  | "stack or null";
 
 export type Return = "integer" | "nothing" | "map value or null" | "record or null";
+
+/** What a helper gives the function that it calls as r1 to r5; `context` is the helper's own third argument. */
+export type CallbackArgument = "index" | "map" | "map key" | "map value" | "context";
 
 export interface Prototype {
   readonly arguments: readonly Argument[];
@@ -49,6 +55,8 @@ export interface Prototype {
   readonly movesPacket?: boolean;
   /** Whether it writes the map, so that BPF_F_RDONLY_PROG forbids it. */
   readonly writesMap?: boolean;
+  /** Arguments of the function that it calls, again and again, while that returns 0. */
+  readonly callsBack?: readonly CallbackArgument[];
 }
 
 const elements = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH];
@@ -161,5 +169,22 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   [id.BPF_FUNC_l3_csum_replace, replaceChecksum],
   [id.BPF_FUNC_l4_csum_replace, replaceChecksum],
   [id.BPF_FUNC_redirect, { arguments: ["anything", "anything"], returns: "integer" }],
+  [
+    id.BPF_FUNC_for_each_map_elem,
+    {
+      arguments: ["map", "function", "stack or null", "anything"],
+      returns: "integer",
+      maps: elements,
+      callsBack: ["map", "map key", "map value", "context"],
+    },
+  ],
+  [
+    id.BPF_FUNC_loop,
+    {
+      arguments: ["anything", "function", "stack or null", "anything"],
+      returns: "integer",
+      callsBack: ["index", "context"],
+    },
+  ],
   [id.BPF_FUNC_strncmp, { arguments: ["memory", "size", "constant string"], returns: "integer" }],
 ]);

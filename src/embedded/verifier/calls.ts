@@ -2,13 +2,14 @@
 // Linux: kernel/bpf/verifier.c, check_helper_call, check_func_arg, check_func_call, prepare_func_exit
 
 import type { Instruction } from "../../asm/instruction.ts";
-import { E2BIG } from "../../uapi/errno.ts";
+import { E2BIG, ENOTSUPP } from "../../uapi/errno.ts";
 import { BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
 import * as helperIds from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../../uapi/map-types.ts";
 import { namesByNumber } from "../../uapi/names.ts";
 import { type Argument, type Prototype, prototypes } from "../helpers/prototypes.ts";
+import { type Callback, enterCallback, leaveCallback } from "./callbacks.ts";
 import { checkHelperMemory, checkUnmodified, denyMemoryType } from "./memory.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
@@ -22,7 +23,8 @@ import type { Walk } from "./walk.ts";
 /** A helper's name as logs print it: `bpf_map_lookup_elem#1`. */
 export const helperName = (id: number): string => `${names.get(id)?.replace("BPF_FUNC_", "bpf_") ?? "unknown"}#${id}`;
 
-export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): void {
+/** Gives the path on which the helper calls back into the program, where it does. */
+export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): Callback | undefined {
   if (dst !== 0 || src !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
   const prototype = findPrototype(walk, id);
   const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0, key: undefined };
@@ -31,9 +33,11 @@ export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction):
   });
   if (call.map) checkMap(call, call.map);
   if (call.released) walk.release(call.released);
+  const callback = prototype.callsBack && enterCallback(walk, id, prototype.callsBack);
   for (let register = 0; register <= 5; register++) walk.write(register, undefined);
   walk.write(0, returnValue(walk, call));
   if (prototype.movesPacket) walk.forget(isPacket);
+  return callback;
 }
 
 /** Enters a subprogram with the same arguments. */
@@ -63,6 +67,11 @@ export function returnToCaller(walk: Walk): number {
   const { frames } = walk.state;
   const result = walk.frame.registers[0];
   if (result?.kind === "fp") reject("leak", "cannot return stack pointer to the caller", 0);
+  const { isCallback, returnTo } = walk.frame;
+  if (isCallback) {
+    leaveCallback(walk, result);
+    return returnTo;
+  }
   const callee = frames.pop()!;
   walk.frame.registers[0] = result;
   walk.frame.madeAt[0] = callee.madeAt[0]!;
@@ -150,6 +159,14 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
     case "constant string":
       checkConstantString(value, register);
       return;
+    case "function":
+      expectKind(value, register, "func");
+      checkUnmodified(value, register);
+      return;
+    case "stack or null":
+      if (isScalar(value) && scalars.isZero(value)) walk.needExact(value);
+      else expectKind(value, register, "fp");
+      return;
   }
 }
 
@@ -165,7 +182,7 @@ function denyType(value: Value, register: number, expected: string): never {
 /** Maps that have an element for every key below max_entries. */
 const arrays: readonly number[] = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY];
 
-const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_value", "ringbuf_mem"];
+const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_key", "map_value", "ringbuf_mem"];
 
 function checkMemoryType(value: Value, register: number): void {
   if (!isPointer(value) || value.nullable || !memoryKinds.includes(value.kind)) denyMemoryType(register, value);
@@ -173,6 +190,9 @@ function checkMemoryType(value: Value, register: number): void {
 
 function checkMap({ id, prototype }: Call, map: VerifierMap): void {
   if (prototype.maps && !prototype.maps.includes(map.type)) {
+    if (prototype.callsBack?.includes("map")) {
+      throw new Refusal(ENOTSUPP, "helper-argument", "callback function not allowed for map", 1);
+    }
     reject("helper-argument", `cannot pass map_type ${map.type} into func ${helperName(id)}`, 1);
   }
   if (prototype.writesMap && (map.flags & BPF_F_RDONLY_PROG) !== 0) {

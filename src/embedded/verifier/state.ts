@@ -21,8 +21,11 @@ export interface Slot {
 export interface Frame {
   /** Index of the subprogram. */
   readonly subprogram: number;
-  /** Slot of the instruction to return to. */
+  /** Slot of the instruction to return to: of a callback, the call of the helper that calls it, which may call it again. */
   readonly returnTo: number;
+  readonly isCallback: boolean;
+  /** How many times in a row a helper that this frame calls has called back. */
+  callbacks: number;
   readonly registers: (Value | undefined)[];
   /** Slot of the instruction that gave each register its value; -1 where none did. */
   readonly madeAt: number[];
@@ -47,6 +50,8 @@ export interface Step {
 export interface State {
   frames: Frame[];
   references: readonly Reference[];
+  /** Callbacks that were entered on this path. */
+  callbacks: number;
   /** The last checkpoint on the path. */
   parent: Checkpoint | undefined;
   /** Stack places wholly written since that checkpoint. */
@@ -56,10 +61,12 @@ export interface State {
 
 export const STACK_SLOTS = MAX_BPF_STACK / 8;
 
-export function newFrame(subprogram: number, returnTo: number): Frame {
+export function newFrame(subprogram: number, returnTo: number, isCallback = false): Frame {
   return {
     subprogram,
     returnTo,
+    isCallback,
+    callbacks: 0,
     registers: new Array<Value | undefined>(11).fill(undefined),
     madeAt: new Array<number>(11).fill(-1),
     stack: [],

@@ -5,7 +5,17 @@ import type { Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import type { VerifierMap } from "./verify.ts";
 
-export type PointerKind = "ctx" | "fp" | "map_ptr" | "map_value" | "pkt" | "pkt_meta" | "pkt_end" | "ringbuf_mem";
+export type PointerKind =
+  | "ctx"
+  | "fp"
+  | "func"
+  | "map_key"
+  | "map_ptr"
+  | "map_value"
+  | "pkt"
+  | "pkt_meta"
+  | "pkt_end"
+  | "ringbuf_mem";
 
 export interface Pointer {
   readonly kind: PointerKind;
@@ -19,12 +29,14 @@ export interface Pointer {
   readonly id: number;
   /** Of a packet pointer: bytes from the pointer's variable part that are known to be in the packet. */
   readonly range: number;
-  /** Of map_ptr and map_value. */
+  /** Of map_ptr, map_key and map_value. */
   readonly map?: VerifierMap;
   /** Of fp: number of the frame whose stack it is. */
   readonly frame: number;
   /** Of ringbuf_mem: bytes. */
   readonly size: number;
+  /** Of func: its first slot. */
+  readonly start: number;
   /** Id of the reference that must be released; 0 where none. */
   readonly reference: number;
 }
@@ -41,6 +53,7 @@ export function pointer(kind: PointerKind, fields: Partial<Pointer> = {}): Point
     range: 0,
     frame: 0,
     size: 0,
+    start: 0,
     reference: 0,
     ...fields,
   };

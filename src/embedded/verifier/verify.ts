@@ -22,6 +22,8 @@ export interface VerifierInput {
   readonly capabilities: { readonly bpf: boolean; readonly perfmon: boolean };
   /** In the order of instructions. */
   readonly lines?: readonly LineInfo[];
+  /** What type information says of each subprogram, in the order of their first slots; absent where there is none. */
+  readonly functions?: readonly FunctionInfo[];
 }
 
 /** What the verifier knows of a map. */
@@ -39,6 +41,12 @@ export interface VerifierMap {
   readonly frozen: boolean;
   /** Little-endian content of a frozen array that programs cannot write, `size` 1, 2, 4 or 8 bytes. */
   contents?(offset: number, size: number): bigint | undefined;
+}
+
+/** A subprogram as BTF describes it. */
+export interface FunctionInfo {
+  /** Whether only this program calls it. */
+  readonly isStatic: boolean;
 }
 
 /** Source line that begins at a slot. */
