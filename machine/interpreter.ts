@@ -6,6 +6,16 @@ import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
 import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
 import { copy } from "./bytes.ts";
 import { forEachElement, repeat } from "./callbacks.ts";
+import {
+  Dynptr,
+  dynptrData,
+  dynptrFromMemory,
+  dynptrRead,
+  dynptrWrite,
+  ringbufDiscardDynptr,
+  ringbufReserveDynptr,
+  ringbufSubmitDynptr,
+} from "./dynptr.ts";
 import { freeDeferred } from "./hash.ts";
 import { helper } from "./imports.ts";
 import {
@@ -44,6 +54,7 @@ const R1: usize = REGISTERS + 8;
 const R2: usize = REGISTERS + 16;
 const R3: usize = REGISTERS + 24;
 const R4: usize = REGISTERS + 32;
+const R5: usize = REGISTERS + 40;
 const R6: usize = REGISTERS + 48;
 const R10: usize = REGISTERS + 80;
 
@@ -477,6 +488,27 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         limit = accessLimit();
         break;
       }
+      case op.DYNPTR_FROM_MEM:
+        store<i64>(R0, dynptrFromMemory(load<u64>(R1), load<u32>(R2), load<u64>(R3), load<Dynptr>(R4)));
+        break;
+      case op.DYNPTR_READ:
+        store<i64>(R0, dynptrRead(load<usize>(R1), load<u32>(R2), load<Dynptr>(R3), load<u32>(R4), load<u64>(R5)));
+        break;
+      case op.DYNPTR_WRITE:
+        store<i64>(R0, dynptrWrite(load<Dynptr>(R1), load<u32>(R2), load<usize>(R3), load<u32>(R4), load<u64>(R5)));
+        break;
+      case op.DYNPTR_DATA:
+        store<u64>(R0, dynptrData(load<Dynptr>(R1), load<u32>(R2), load<u32>(R3)));
+        break;
+      case op.RINGBUF_RESERVE_DYNPTR:
+        store<i64>(R0, ringbufReserveDynptr(load<MapHeader>(R1), load<u32>(R2), load<u64>(R3), load<Dynptr>(R4)));
+        break;
+      case op.RINGBUF_SUBMIT_DYNPTR:
+        ringbufSubmitDynptr(load<Dynptr>(R1), load<u64>(R2));
+        break;
+      case op.RINGBUF_DISCARD_DYNPTR:
+        ringbufDiscardDynptr(load<Dynptr>(R1), load<u64>(R2));
+        break;
       case op.BACK:
         if (!budget) return fault(FAULT_BUDGET, program, now, 0);
         budget -= 1;

@@ -2,6 +2,10 @@
 // Linux: Documentation/bpf/standardization/instruction-set.rst
 
 import {
+  BPF_FUNC_dynptr_data,
+  BPF_FUNC_dynptr_from_mem,
+  BPF_FUNC_dynptr_read,
+  BPF_FUNC_dynptr_write,
   BPF_FUNC_for_each_map_elem,
   BPF_FUNC_get_prandom_u32,
   BPF_FUNC_get_smp_processor_id,
@@ -11,10 +15,13 @@ import {
   BPF_FUNC_map_lookup_percpu_elem,
   BPF_FUNC_map_update_elem,
   BPF_FUNC_ringbuf_discard,
+  BPF_FUNC_ringbuf_discard_dynptr,
   BPF_FUNC_ringbuf_output,
   BPF_FUNC_ringbuf_query,
   BPF_FUNC_ringbuf_reserve,
+  BPF_FUNC_ringbuf_reserve_dynptr,
   BPF_FUNC_ringbuf_submit,
+  BPF_FUNC_ringbuf_submit_dynptr,
 } from "../src/uapi/helper-ids.ts";
 import {
   BPF_ABS,
@@ -194,6 +201,13 @@ export const LOAD_PACKET8 = 130;
 /** Helpers that call back into the program. */
 export const FOR_EACH_MAP_ELEM = 160;
 export const LOOP = 161;
+export const DYNPTR_FROM_MEM = 162;
+export const DYNPTR_READ = 163;
+export const DYNPTR_WRITE = 164;
+export const DYNPTR_DATA = 165;
+export const RINGBUF_RESERVE_DYNPTR = 166;
+export const RINGBUF_SUBMIT_DYNPTR = 167;
+export const RINGBUF_DISCARD_DYNPTR = 168;
 
 export const NO_JUMP: i32 = i32.MIN_VALUE;
 
@@ -335,6 +349,20 @@ function helperCode(id: i32): u32 {
       return FOR_EACH_MAP_ELEM;
     case BPF_FUNC_loop:
       return LOOP;
+    case BPF_FUNC_dynptr_from_mem:
+      return DYNPTR_FROM_MEM;
+    case BPF_FUNC_dynptr_read:
+      return DYNPTR_READ;
+    case BPF_FUNC_dynptr_write:
+      return DYNPTR_WRITE;
+    case BPF_FUNC_dynptr_data:
+      return DYNPTR_DATA;
+    case BPF_FUNC_ringbuf_reserve_dynptr:
+      return RINGBUF_RESERVE_DYNPTR;
+    case BPF_FUNC_ringbuf_submit_dynptr:
+      return RINGBUF_SUBMIT_DYNPTR;
+    case BPF_FUNC_ringbuf_discard_dynptr:
+      return RINGBUF_DISCARD_DYNPTR;
     default:
       return CALL_HELPER;
   }

@@ -34,9 +34,23 @@ export type Argument =
   | "constant string"
   /** A subprogram that the helper calls. */
   | "function"
-  | "stack or null";
+  | "stack or null"
+  /** 16 bytes of stack that become a dynptr: to memory of the program, or to a record that must be released. */
+  | "new dynptr"
+  | "new record dynptr"
+  | "dynptr"
+  /** A dynptr to a record, which is released. */
+  | "record dynptr"
+  /** Memory that a dynptr is to point to: a map's value. */
+  | "dynptr memory";
 
-export type Return = "integer" | "nothing" | "map value or null" | "record or null";
+export type Return =
+  | "integer"
+  | "nothing"
+  | "map value or null"
+  | "record or null"
+  /** Memory that the dynptr points to, as much as the constant size says. */
+  | "dynptr memory or null";
 
 /** What a helper gives the function that it calls as r1 to r5; `context` is the helper's own third argument. */
 export type CallbackArgument = "index" | "map" | "map key" | "map value" | "context";
@@ -140,6 +154,28 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   [id.BPF_FUNC_ringbuf_submit, { arguments: ["record", "anything"], returns: "nothing" }],
   [id.BPF_FUNC_ringbuf_discard, { arguments: ["record", "anything"], returns: "nothing" }],
   [id.BPF_FUNC_ringbuf_query, { arguments: ["map", "anything"], returns: "integer", maps: ringbuf }],
+  [
+    id.BPF_FUNC_ringbuf_reserve_dynptr,
+    { arguments: ["map", "anything", "anything", "new record dynptr"], returns: "integer", maps: ringbuf },
+  ],
+  [id.BPF_FUNC_ringbuf_submit_dynptr, { arguments: ["record dynptr", "anything"], returns: "nothing" }],
+  [id.BPF_FUNC_ringbuf_discard_dynptr, { arguments: ["record dynptr", "anything"], returns: "nothing" }],
+  [
+    id.BPF_FUNC_dynptr_from_mem,
+    { arguments: ["dynptr memory", "size or zero", "anything", "new dynptr"], returns: "integer" },
+  ],
+  [
+    id.BPF_FUNC_dynptr_read,
+    {
+      arguments: ["uninitialised memory", "size or zero", "dynptr", "anything", "anything"],
+      returns: "integer",
+    },
+  ],
+  [
+    id.BPF_FUNC_dynptr_write,
+    { arguments: ["dynptr", "anything", "memory", "size or zero", "anything"], returns: "integer" },
+  ],
+  [id.BPF_FUNC_dynptr_data, { arguments: ["dynptr", "anything", "constant size"], returns: "dynptr memory or null" }],
   [id.BPF_FUNC_xdp_adjust_head, resizePacket],
   [id.BPF_FUNC_xdp_adjust_meta, resizePacket],
   [id.BPF_FUNC_xdp_adjust_tail, resizePacket],

@@ -10,11 +10,12 @@ import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../../uapi/map-ty
 import { namesByNumber } from "../../uapi/names.ts";
 import { type Argument, type Prototype, prototypes } from "../helpers/prototypes.ts";
 import { type Callback, enterCallback, leaveCallback } from "./callbacks.ts";
+import { makeDynptr, releaseDynptr, useDynptr } from "./dynptr.ts";
 import { checkHelperMemory, checkUnmodified, denyMemoryType } from "./memory.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { constantKey } from "./stack.ts";
-import { framePlaces, newFrame } from "./state.ts";
+import { type Dynptr, framePlaces, newFrame } from "./state.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
 import { isPacket, isPointer, isScalar, type Pointer, pointer, typeName, type Value } from "./values.ts";
 import type { VerifierMap } from "./verify.ts";
@@ -27,12 +28,13 @@ export const helperName = (id: number): string => `${names.get(id)?.replace("BPF
 export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): Callback | undefined {
   if (dst !== 0 || src !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
   const prototype = findPrototype(walk, id);
-  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0, key: undefined };
+  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0, dynptr: undefined, key: undefined };
   prototype.arguments.forEach((argument, index) => {
     checkArgument(walk, call, argument, index + 1);
   });
   if (call.map) checkMap(call, call.map);
   if (call.released) walk.release(call.released);
+  checkDynptrMemory(walk, call);
   const callback = prototype.callsBack && enterCallback(walk, id, prototype.callsBack);
   for (let register = 0; register <= 5; register++) walk.write(register, undefined);
   walk.write(0, returnValue(walk, call));
@@ -87,6 +89,7 @@ interface Call {
   recordSize: number;
   /** Reference that it releases. */
   released: number;
+  dynptr: Pick<Dynptr, "id" | "reference"> | undefined;
   /** The key, where it is a number that is known. */
   key: bigint | undefined;
 }
@@ -163,6 +166,19 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       expectKind(value, register, "func");
       checkUnmodified(value, register);
       return;
+    case "new dynptr":
+    case "new record dynptr":
+      makeDynptr(walk, value, register, argument === "new dynptr" ? "local" : "ringbuf");
+      return;
+    case "dynptr":
+      call.dynptr = useDynptr(walk, value, register);
+      return;
+    case "record dynptr":
+      call.released = releaseDynptr(walk, value, register);
+      return;
+    case "dynptr memory":
+      checkMemoryType(value, register);
+      return;
     case "stack or null":
       if (isScalar(value) && scalars.isZero(value)) walk.needExact(value);
       else expectKind(value, register, "fp");
@@ -182,7 +198,7 @@ function denyType(value: Value, register: number, expected: string): never {
 /** Maps that have an element for every key below max_entries. */
 const arrays: readonly number[] = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY];
 
-const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_key", "map_value", "ringbuf_mem"];
+const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_key", "map_value", "mem", "ringbuf_mem"];
 
 function checkMemoryType(value: Value, register: number): void {
   if (!isPointer(value) || value.nullable || !memoryKinds.includes(value.kind)) denyMemoryType(register, value);
@@ -198,6 +214,14 @@ function checkMap({ id, prototype }: Call, map: VerifierMap): void {
   if (prototype.writesMap && (map.flags & BPF_F_RDONLY_PROG) !== 0) {
     deny("map-permission", "write into map forbidden", 1);
   }
+}
+
+/** A dynptr is made to the value of a map only. */
+function checkDynptrMemory({ frame }: Walk, { prototype, id }: Call): void {
+  const register = prototype.arguments.indexOf("dynptr memory") + 1;
+  const value = frame.registers[register];
+  if (register === 0 || !value || value.kind === "map_value") return;
+  deny("dynptr", `Unsupported reg type ${typeName(value)} for ${helperName(id).replace(/#.*/, "")} data`, register);
 }
 
 function checkSize(walk: Walk, call: Call, size: Value, register: number, zeroAllowed: boolean): void {
@@ -222,7 +246,7 @@ function checkSize(walk: Walk, call: Call, size: Value, register: number, zeroAl
     if (umax !== 0n) denyType(memory, register - 1, "fp");
     return;
   }
-  const write = argument === "uninitialised memory";
+  const write = argument === "uninitialised memory" || argument === "dynptr memory";
   const packet = call.prototype.packetMemory === true;
   checkHelperMemory(walk, register - 1, Number(umax), { write, whole: scalars.isConstant(size), packet });
 }
@@ -246,7 +270,7 @@ function checkConstantString(value: Value, register: number): void {
   reject("helper-argument", "string is not zero-terminated", register);
 }
 
-function returnValue(walk: Walk, { id, prototype, map, recordSize, key }: Call): Value | undefined {
+function returnValue(walk: Walk, { id, prototype, map, recordSize, dynptr, key }: Call): Value | undefined {
   switch (prototype.returns) {
     case "integer":
       return scalars.UNKNOWN;
@@ -260,6 +284,10 @@ function returnValue(walk: Walk, { id, prototype, map, recordSize, key }: Call):
     case "record or null": {
       const reference = walk.acquire();
       return pointer("ringbuf_mem", { nullable: true, id: reference, reference, size: recordSize });
+    }
+    case "dynptr memory or null": {
+      const { id: owner, reference } = dynptr!;
+      return pointer("mem", { nullable: true, id: walk.newId(), size: recordSize, dynptr: owner, reference });
     }
   }
 }

@@ -10,6 +10,7 @@ import type { Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import {
   copyState,
+  type Dynptr,
   type Frame,
   INVALID,
   MISC,
@@ -231,7 +232,8 @@ function slotCovered(
   if (before === now)
     return before?.value === undefined || valueCovered(before.value, before.value, precise, exact, ids);
   if (exact && before?.types !== now?.types) return false;
-  if (!before) return true;
+  if (!before) return !exact || !now?.dynptr;
+  if (before.dynptr || now?.dynptr) return sameDynptr(ids, before.dynptr, now?.dynptr);
   if (!now) return before.types === INVALID;
   if (before.value) {
     if (before.types !== now.types || !now.value) return false;
@@ -245,6 +247,11 @@ function slotCovered(
     return false;
   }
   return now.value === undefined || isScalar(now.value);
+}
+
+function sameDynptr(ids: Map<number, number>, before: Dynptr | undefined, now: Dynptr | undefined): boolean {
+  if (!before || !now || before.kind !== now.kind || before.isFirst !== now.isFirst) return false;
+  return sameId(ids, before.id, now.id) && sameId(ids, before.reference, now.reference);
 }
 
 function valueCovered(
@@ -277,6 +284,7 @@ function pointerCovered(before: Pointer, now: Pointer, exact: boolean, ids: Map<
     (exact ? before.range === now.range : before.range <= now.range) &&
     (exact ? scalars.equal(before.variable, now.variable) : scalars.contains(before.variable, now.variable)) &&
     sameId(ids, before.id, now.id) &&
+    sameId(ids, before.dynptr, now.dynptr) &&
     sameId(ids, before.reference, now.reference)
   );
 }

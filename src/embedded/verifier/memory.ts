@@ -34,6 +34,7 @@ export function load(walk: Walk, access: Access): Value {
     case "map_key":
       checkRegion(base, register, offset, size, base.map!.keySize);
       break;
+    case "mem":
     case "ringbuf_mem":
       checkRegion(base, register, offset, size, base.size);
       break;
@@ -67,6 +68,7 @@ export function store(walk: Walk, access: Access, value: Value, valueRegister: n
     case "map_key":
       deny("map-permission", `write to change key R${register} not allowed`, register);
       break;
+    case "mem":
     case "ringbuf_mem":
       checkRegion(base, register, offset, size, base.size);
       return;
@@ -119,6 +121,7 @@ export function checkHelperMemory(walk: Walk, register: number, size: number, us
       if (use.write) deny("map-permission", `R${register} cannot write into map_key`, register);
       checkRegion(base, register, 0, size, base.map!.keySize);
       return;
+    case "mem":
     case "ringbuf_mem":
       checkRegion(base, register, 0, size, base.size);
       return;

@@ -16,6 +16,18 @@ export interface Slot {
   /** Two bits for each byte, byte 0 lowest. */
   readonly types: number;
   readonly value?: Value;
+  /** Half of a dynptr; then no byte holds anything that can be read. */
+  readonly dynptr?: Dynptr;
+}
+
+/** A dynptr of 16 bytes of stack. */
+export interface Dynptr {
+  readonly kind: "local" | "ringbuf";
+  /** Whether this is its first half: the lower address. */
+  readonly isFirst: boolean;
+  readonly id: number;
+  /** Id of the reference that must be released; 0 where none. */
+  readonly reference: number;
 }
 
 export interface Frame {
@@ -124,7 +136,8 @@ export function printState(state: State, number = state.frames.length - 1): stri
 }
 
 /** A slot as logs print it: its value, or a letter for each byte from the highest. */
-export function printSlot({ types, value }: Slot): string {
+export function printSlot({ types, value, dynptr }: Slot): string {
+  if (dynptr) return `dynptr_${dynptr.kind}(id=${dynptr.id}${dynptr.reference ? `,ref_id=${dynptr.reference}` : ""})`;
   const letters = "?m0r";
   if (value && (isPointer(value) || types === 0xffff)) return print(value);
   let text = "";
