@@ -44,6 +44,8 @@ export interface EmbeddedProgram {
   /** Nanoseconds since boot. */
   readonly loadTime: bigint;
   readonly verifiedInstructions: number;
+  /** Bytes of its context that it may access. */
+  readonly contextBytes: number;
   readonly references: References;
 }
 
@@ -127,6 +129,7 @@ type Checked =
       readonly uses: ReadonlyMap<number, MapUse>;
       readonly debugInfo: DebugInfo;
       readonly verifiedInstructions: number;
+      readonly contextBytes: number;
     }
   | { readonly ok: false; readonly errno: number; readonly log: string; readonly diagnosis: Diagnosis | undefined };
 
@@ -160,8 +163,9 @@ function check(
     ...(debugInfo.functions ? { functions: debugInfo.functions } : {}),
   });
   if (!verdict.ok) return verdict;
-  const { instructionsProcessed } = verdict.statistics;
-  return { ok: true, log: verdict.log, instructions, uses, debugInfo, verifiedInstructions: instructionsProcessed };
+  const { log, statistics, contextBytes } = verdict;
+  const verifiedInstructions = statistics.instructionsProcessed;
+  return { ok: true, log, instructions, uses, debugInfo, verifiedInstructions, contextBytes };
 }
 
 function verifierMap({ machine, memory }: KernelState, map: EmbeddedMap): VerifierMap {
@@ -206,7 +210,7 @@ function diagnosisOf(reason: string, slot: number | undefined, instructions: rea
 function install(
   state: KernelState,
   attr: ProgLoad,
-  { instructions, uses, debugInfo, verifiedInstructions }: Checked & { ok: true },
+  { instructions, uses, debugInfo, verifiedInstructions, contextBytes }: Checked & { ok: true },
   gplCompatible: boolean,
 ): number {
   const handle = loadIntoMachine(state, withAddresses(state, instructions, uses));
@@ -231,6 +235,7 @@ function install(
       lineInfo,
       loadTime: state.clock.monotonic(),
       verifiedInstructions,
+      contextBytes,
       references: new References(() => {
         state.programs.remove(id);
         state.machine.programFree(handle);

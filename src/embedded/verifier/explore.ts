@@ -35,7 +35,8 @@ export function explore(input: VerifierInput): Verdict {
     search.run();
     checkStackDepth(input.instructions, search.walk.structure, search.walk.stackDepths);
     const { statistics } = search;
-    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics };
+    const { contextBytes } = search.walk;
+    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics, contextBytes };
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
     log.message(refusal.message);
@@ -59,7 +60,9 @@ function prepare(input: VerifierInput, log: Log): Search {
   const model = programModels.get(input.type);
   if (!model) reject("unsupported", `program type ${input.type} is not in the embedded kernel yet`);
   if (!input.capabilities.bpf) reject("privilege", "programs of users without CAP_BPF are not in the embedded kernel");
-  if ((input.flags & BPF_F_SLEEPABLE) !== 0) {
+  const isSleepable = (input.flags & BPF_F_SLEEPABLE) !== 0;
+  if (model.sleepable && !isSleepable) reject("privilege", "Syscall programs can only be sleepable");
+  if (!model.sleepable && isSleepable) {
     reject("privilege", "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
   }
   const structure = checkStructure(input.instructions, input.maps);

@@ -76,6 +76,7 @@ export function store(walk: Walk, access: Access, value: Value, valueRegister: n
       checkUnmodified(base, register);
       if (!findField(walk.model, walk.input.expectedAttachType, offset, size, "write"))
         denyContext(register, offset, size);
+      walk.contextBytes = Math.max(walk.contextBytes, offset + size);
       return;
     case "fp":
       storeStack(walk, { register, offset, size }, base, value, valueRegister);
@@ -227,6 +228,7 @@ function loadContext(walk: Walk, base: Pointer, { register, offset, size, signed
   if (!field || (signed && field.holds)) denyContext(register, offset, size);
   if (field.holds === "unsupported")
     reject("unsupported", `context field ${field.name} is not in the embedded kernel yet`, register);
+  walk.contextBytes = Math.max(walk.contextBytes, offset + size);
   return field.holds ? pointer(field.holds) : scalars.ofSize(size, signed);
 }
 

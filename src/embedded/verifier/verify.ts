@@ -66,7 +66,13 @@ export interface Statistics {
 }
 
 export type Verdict =
-  | { readonly ok: true; readonly log: string; readonly statistics: Statistics }
+  | {
+      readonly ok: true;
+      readonly log: string;
+      readonly statistics: Statistics;
+      /** Bytes of the context that the program may access. */
+      readonly contextBytes: number;
+    }
   | {
       readonly ok: false;
       /** Positive: EACCES, EINVAL, … */

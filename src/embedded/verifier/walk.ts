@@ -23,6 +23,8 @@ export class Walk {
   readonly stackDepths: number[];
   /** Registers that the instruction read or wrote, as bits: what the log shows. */
   touched = 0;
+  /** Bytes of the context that were accessed. */
+  contextBytes = 0;
   private lastId = 0;
 
   constructor(input: VerifierInput, structure: Structure, model: ProgramModel, state: State) {
