@@ -3,8 +3,8 @@
 import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../src/uapi/flags.ts";
 import { allocatePages, freePages } from "./allocator.ts";
-import { copy } from "./bytes.ts";
 import { MapHeader } from "./map.ts";
+import { clearFields, setValue } from "./values.ts";
 
 /** Allocates `copies` of each value: one, or one a CPU. */
 export function initialize(map: MapHeader, copies: u32): i32 {
@@ -29,7 +29,9 @@ export function lookup(map: MapHeader, key: usize): usize {
 export function update(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
   const error = checkUpdate(map, key, flags);
   if (error) return error;
-  copy(lookup(map, key), value, map.valueSize);
+  const old = lookup(map, key);
+  setValue(map, old, value);
+  if (!(flags & BPF_F_LOCK)) clearFields(map, old);
   return 0;
 }
 
@@ -38,7 +40,7 @@ export function checkUpdate(map: MapHeader, key: usize, flags: u64): i32 {
   if ((flags & ~(<u64>BPF_F_LOCK)) > <u64>BPF_EXIST) return -EINVAL;
   if (load<u32>(key) >= map.maxEntries) return -E2BIG;
   if (flags & BPF_NOEXIST) return -EEXIST;
-  return flags & BPF_F_LOCK ? -EINVAL : 0;
+  return flags & BPF_F_LOCK && !map.hasLock ? -EINVAL : 0;
 }
 
 export function nextKey(map: MapHeader, key: usize, next: usize): i32 {

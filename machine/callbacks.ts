@@ -3,7 +3,7 @@
 
 import { E2BIG, EINVAL } from "../src/uapi/errno.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../src/uapi/map-types.ts";
-import { behind, firstOf, keyAt, valueAt } from "./hash.ts";
+import { hashFirstKey, hashKeyBehind, valueBehind } from "./hash.ts";
 import { callBack, frameNumber } from "./interpreter.ts";
 import { CALLBACK_ARGUMENT_BYTES, CALLBACK_ARGUMENTS, CPU, FAULT_NONE, REGISTERS } from "./layout.ts";
 import { isPerCpu, MapHeader, mapLookupOn } from "./map.ts";
@@ -61,15 +61,14 @@ export function forEachElement(program: Program, frame: usize, last: usize): i32
   }
   const ofCpu: usize = isPerCpu(map) ? <usize>load<u32>(CPU) * map.stride : 0;
   for (let bucket: u32 = 0; bucket <= map.mask; ++bucket) {
-    let element = firstOf(map, bucket);
-    while (element) {
-      const next = behind(element);
+    let key = hashFirstKey(map, bucket);
+    while (key) {
+      const next = hashKeyBehind(map, key);
       visited += 1;
-      const value = valueAt(map, element) + ofCpu;
-      const fault = visit(program, callback, frame, last, map, keyAt(element), value, context);
+      const fault = visit(program, callback, frame, last, map, key, valueBehind(map, key) + ofCpu, context);
       if (fault) return fault;
       if (load<u64>(R0)) return answer(visited);
-      element = next;
+      key = next;
     }
   }
   return answer(visited);

@@ -1,92 +1,113 @@
 // BPF_MAP_TYPE_HASH: chained buckets, in Linux's order: as many buckets, the same hash, new elements in front.
-// An element never moves. It is { next, hash, key rounded up to 8, value or values }.
+// An element never moves. It is { next, hash, key rounded up to 8, value or values }, in an LRU hash with a node in front.
 
 import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_F_ZERO_SEED, BPF_NOEXIST } from "../src/uapi/flags.ts";
 import { allocate, allocateZeroed, free } from "./allocator.ts";
 import { copy, equal } from "./bytes.ts";
-import { jhash } from "./jhash.ts";
-import { DEFERRED, DEPTH } from "./layout.ts";
+import { jhash, jhash1, jhash2, jhash4 } from "./jhash.ts";
+import { DEFERRED, DEPTH, PAGE_BYTES } from "./layout.ts";
 import { MapHeader } from "./map.ts";
 import { nextRandom } from "./random.ts";
+import { clearFields, setValue } from "./values.ts";
 
 @unmanaged
-class Element {
+export class Element {
   /** Stays when it is removed: who walks the bucket, and removed it meanwhile, comes on from it. */
   next: usize;
-  /** Of one that is removed: the next of those that are free, or that are freed later. */
+  /** Of one that is removed: the next of those that are free, or that will be. */
   hash: u32;
 }
 
-/** Allocates the buckets and, unless BPF_F_NO_PREALLOC, all elements with `copies` of a value: one, or one a CPU. */
-export function initialize(map: MapHeader, copies: u32): i32 {
+/** A piece of memory that elements are cut from; they follow it. */
+@unmanaged
+class Chunk {
+  next: usize;
+  /** Keeps the elements 8-aligned. */
+  reserved: u32;
+}
+
+/** What the allocator puts in front of a block; with it, chunks are whole pages. */
+const BLOCK_HEADER: usize = 8;
+/** A map's chunks grow with it, by an eighth of what it has, up to this. */
+const LARGEST_CHUNK: u32 = 1 << 20;
+
+/**
+ * Allocates the buckets and, unless BPF_F_NO_PREALLOC, room for all elements with `copies` of a value: one, or one a CPU.
+ * Each element has `front` bytes before it.
+ */
+export function initialize(map: MapHeader, copies: u32, front: u32, spare: u32): i32 {
   const buckets = roundUpToPowerOfTwo(map.maxEntries);
   const bucketBytes = buckets * sizeof<usize>();
-  const elementSize = <u64>offsetof<Element>() + keyStride(map) + <u64>map.stride * copies;
-  // One more than max_entries, for the new element of an update that replaces.
-  const preallocated = map.flags & BPF_F_NO_PREALLOC ? 0 : <u64>map.maxEntries + 1;
-  if (elementSize > <u64>i32.MAX_VALUE || bucketBytes + elementSize * preallocated > <u64>i32.MAX_VALUE) return -ENOMEM;
+  const elementSize = front + <u64>offsetof<Element>() + keyStride(map) + <u64>map.stride * copies;
+  const preallocated = map.flags & BPF_F_NO_PREALLOC ? 0 : elementSize * (<u64>map.maxEntries + spare);
+  if (elementSize > <u64>i32.MAX_VALUE || bucketBytes + preallocated > <u64>i32.MAX_VALUE) return -ENOMEM;
   map.elementSize = <u32>elementSize;
   map.mask = <u32>buckets - 1;
   map.seed = map.flags & BPF_F_ZERO_SEED ? 0 : nextRandom();
   map.data = allocateZeroed(<usize>bucketBytes);
   if (!map.data) return -ENOMEM;
-  if (preallocated) {
-    map.elements = allocate(<usize>(elementSize * preallocated));
-    if (!map.elements) {
-      free(map.data);
-      return -ENOMEM;
-    }
-    for (let index = <u32>preallocated; index > 0; --index) {
-      giveFree(map, changetype<Element>(map.elements + (index - 1) * map.elementSize));
-    }
+  map.memory = <u32>bucketBytes;
+  if (preallocated && !addChunk(map, <u32>preallocated)) {
+    free(map.data);
+    return -ENOMEM;
   }
-  map.memory = <u32>(bucketBytes + elementSize * preallocated);
   return 0;
 }
 
 export function destroy(map: MapHeader): void {
-  if (map.elements) free(map.elements);
-  else {
-    for (let bucket: u32 = 0; bucket <= map.mask; ++bucket) {
-      let element = load<usize>(bucketAt(map, bucket));
-      while (element) {
-        const next = changetype<Element>(element).next;
-        free(element);
-        element = next;
-      }
-    }
+  if (map.deferred) forgetDeferred(map);
+  let chunk = map.chunks;
+  while (chunk) {
+    const next = changetype<Chunk>(chunk).next;
+    free(chunk);
+    chunk = next;
   }
   free(map.data);
 }
 
 /** Address of the value, in a per-CPU hash that of CPU 0. */
 export function lookup(map: MapHeader, key: usize): usize {
-  const element = find(map, key, hashOf(map, key));
-  return element ? valueOf(map, element) : 0;
+  const link = findLink(map, key, hashOf(map, key));
+  return link ? load<usize>(link) + offsetof<Element>() + keyStride(map) : 0;
 }
 
 export function update(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
-  if ((flags & ~(<u64>BPF_F_LOCK)) > <u64>BPF_EXIST || flags & BPF_F_LOCK) return -EINVAL;
+  const existence = flags & ~(<u64>BPF_F_LOCK);
+  if (existence > <u64>BPF_EXIST || (existence != flags && !map.hasLock)) return -EINVAL;
   const hash = hashOf(map, key);
-  const old = find(map, key, hash);
-  const error = checkExistence(map, old, flags);
+  const link = findLink(map, key, hash);
+  const error = checkExistence(map, link, existence);
   if (error) return error;
+  if (link) {
+    const old = load<Element>(link);
+    if (existence != flags) {
+      setValue(map, valueOf(map, old), value);
+      return 0;
+    }
+    // Nobody has the old element's address: it may take the place of the new one, which Linux puts in front.
+    if (!load<u32>(DEPTH)) {
+      bringToFront(map, link, old);
+      setValue(map, valueOf(map, old), value);
+      clearFields(map, valueOf(map, old));
+      return 0;
+    }
+  }
   const element = take(map);
   if (!element) return -ENOMEM;
-  if (old) unlink(map, old);
-  link(map, element, key, hash);
-  copy(valueOf(map, element), value, map.valueSize);
-  if (old) give(map, old);
+  const replaced = link ? unlink(map, link) : null;
+  insert(map, element, key, hash);
+  setValue(map, valueOf(map, element), value);
+  clearFields(map, valueOf(map, element));
+  if (replaced) give(map, replaced);
   return 0;
 }
 
 /** 0 or -ENOENT. */
 export function remove(map: MapHeader, key: usize): i32 {
-  const element = find(map, key, hashOf(map, key));
-  if (!element) return -ENOENT;
-  unlink(map, element);
-  give(map, element);
+  const link = findLink(map, key, hashOf(map, key));
+  if (!link) return -ENOENT;
+  give(map, unlink(map, link));
   return 0;
 }
 
@@ -95,9 +116,9 @@ export function nextKey(map: MapHeader, key: usize, next: usize): i32 {
   let bucket: u32 = 0;
   if (key) {
     const hash = hashOf(map, key);
-    const current = find(map, key, hash);
-    if (current) {
-      following = current.next;
+    const link = findLink(map, key, hash);
+    if (link) {
+      following = load<Element>(link).next;
       bucket = (hash & map.mask) + 1;
     }
   }
@@ -126,39 +147,86 @@ export function hashKeyBehind(_map: MapHeader, key: usize): usize {
 }
 
 /** BPF_EXIST, BPF_NOEXIST, and whether a new element may be added. */
-export function checkExistence(map: MapHeader, old: Element | null, flags: u64): i32 {
-  if (old) return flags == BPF_NOEXIST ? -EEXIST : 0;
+export function checkExistence(map: MapHeader, link: usize, flags: u64): i32 {
+  if (link) return flags == BPF_NOEXIST ? -EEXIST : 0;
   if (flags == BPF_EXIST) return -ENOENT;
   return map.count >= map.maxEntries ? -E2BIG : 0;
 }
 
 export function hashOf(map: MapHeader, key: usize): u32 {
-  return jhash(key, map.keySize, map.seed);
+  const bytes = map.keySize;
+  if (bytes == 4) return jhash1(key, map.seed);
+  if (bytes == 8) return jhash2(key, map.seed);
+  if (bytes == 16) return jhash4(key, map.seed);
+  return jhash(key, bytes, map.seed);
 }
 
-export function find(map: MapHeader, key: usize, hash: u32): Element | null {
-  let element = changetype<Element | null>(load<usize>(bucketAt(map, hash & map.mask)));
-  while (element) {
-    if (element.hash == hash && equal(keyOf(element), key, map.keySize)) return element;
-    element = changetype<Element | null>(element.next);
+/** Where the address of a key's element stands: in its bucket, or in the element before it. 0 where the key is missing. */
+export function findLink(map: MapHeader, key: usize, hash: u32): usize {
+  const bytes = map.keySize;
+  let link = bucketAt(map, hash & map.mask);
+  let element = load<usize>(link);
+  if (bytes == 4) {
+    const wanted = load<u32>(key);
+    while (element && load<u32>(element, KEY) != wanted) {
+      link = element;
+      element = load<usize>(element);
+    }
+  } else if (bytes == 8) {
+    const wanted = load<u64>(key);
+    while (element && load<u64>(element, KEY) != wanted) {
+      link = element;
+      element = load<usize>(element);
+    }
+  } else if (bytes == 16) {
+    const first = load<u64>(key);
+    const second = load<u64>(key, 8);
+    while (element && (load<u64>(element, KEY) != first || load<u64>(element, KEY + 8) != second)) {
+      link = element;
+      element = load<usize>(element);
+    }
+  } else {
+    while (element && (load<u32>(element, HASH) != hash || !equal(element + KEY, key, bytes))) {
+      link = element;
+      element = load<usize>(element);
+    }
   }
-  return null;
+  return element ? link : 0;
+}
+
+export function keyOf(element: Element): usize {
+  return changetype<usize>(element) + offsetof<Element>();
 }
 
 export function valueOf(map: MapHeader, element: Element): usize {
   return keyOf(element) + keyStride(map);
 }
 
+/** Address of the value that belongs to a key of an element, in a per-CPU hash that of CPU 0. */
+export function valueBehind(map: MapHeader, key: usize): usize {
+  return key + keyStride(map);
+}
+
+/** The element that a value belongs to. */
+export function elementOf(map: MapHeader, value: usize): Element {
+  return changetype<Element>(value - keyStride(map) - offsetof<Element>());
+}
+
 /** An element that is not in use, or null. */
 export function take(map: MapHeader): Element | null {
-  if (!map.elements) return changetype<Element | null>(allocate(map.elementSize));
-  const element = changetype<Element>(map.freeElement);
-  map.freeElement = element.hash;
-  return element;
+  const element = map.freeElement;
+  if (element) {
+    map.freeElement = changetype<Element>(element).hash;
+    return changetype<Element>(element);
+  }
+  if (map.unusedEnd - map.unused < map.elementSize && !addChunk(map, nextChunkSize(map))) return null;
+  const unused = map.unused;
+  map.unused = unused + map.elementSize;
+  return changetype<Element>(unused);
 }
 
 /** Puts an element in front of its bucket. To be called before its value is set: the key may lie in what was its value. */
-export function link(map: MapHeader, element: Element, key: usize, hash: u32): void {
+export function insert(map: MapHeader, element: Element, key: usize, hash: u32): void {
   copy(keyOf(element), key, map.keySize);
   const bucket = bucketAt(map, hash & map.mask);
   element.hash = hash;
@@ -167,50 +235,60 @@ export function link(map: MapHeader, element: Element, key: usize, hash: u32): v
   map.count += 1;
 }
 
-/** The first element of a bucket; 0 where it is empty. */
-export function firstOf(map: MapHeader, bucket: u32): usize {
-  return load<usize>(bucketAt(map, bucket));
+/** Takes an element, found by its link, out of its bucket. */
+export function unlink(map: MapHeader, link: usize): Element {
+  const element = load<Element>(link);
+  store<usize>(link, element.next);
+  map.count -= 1;
+  return element;
 }
 
-/** The element behind another in its bucket, or 0. */
-export function behind(element: usize): usize {
-  return changetype<Element>(element).next;
-}
-
-export function keyAt(element: usize): usize {
-  return keyOf(changetype<Element>(element));
-}
-
-/** Address of an element's value, in a per-CPU hash that of CPU 0. */
-export function valueAt(map: MapHeader, element: usize): usize {
-  return valueOf(map, changetype<Element>(element));
+/** Where the address of an element in the map stands. */
+export function linkOf(map: MapHeader, element: Element): usize {
+  let link = bucketAt(map, element.hash & map.mask);
+  while (load<usize>(link) != changetype<usize>(element)) link = load<usize>(link);
+  return link;
 }
 
 /** Frees elements that running programs might still have used. */
 export function freeDeferred(): void {
-  let element = load<usize>(DEFERRED);
-  while (element) {
-    const next = <usize>changetype<Element>(element).hash;
-    free(element);
-    element = next;
+  let address = load<usize>(DEFERRED);
+  while (address) {
+    const map = changetype<MapHeader>(address);
+    let element = map.deferred;
+    while (element) {
+      const next = <usize>changetype<Element>(element).hash;
+      giveFree(map, changetype<Element>(element));
+      element = next;
+    }
+    map.deferred = 0;
+    address = map.nextDeferred;
   }
   store<usize>(DEFERRED, 0);
 }
 
-function unlink(map: MapHeader, element: Element): void {
-  let at = bucketAt(map, element.hash & map.mask);
-  while (load<usize>(at) != changetype<usize>(element)) at = load<usize>(at) + offsetof<Element>("next");
-  store<usize>(at, element.next);
-  map.count -= 1;
+const HASH: usize = offsetof<Element>("hash");
+const KEY: usize = offsetof<Element>();
+
+function bringToFront(map: MapHeader, link: usize, element: Element): void {
+  const bucket = bucketAt(map, element.hash & map.mask);
+  if (link == bucket) return;
+  store<usize>(link, element.next);
+  element.next = load<usize>(bucket);
+  store<usize>(bucket, changetype<usize>(element));
 }
 
 /** Gives an element back: at once where preallocated, otherwise when no program runs. */
 function give(map: MapHeader, element: Element): void {
-  if (map.elements) giveFree(map, element);
-  else if (load<u32>(DEPTH)) {
-    element.hash = <u32>load<usize>(DEFERRED);
-    store<usize>(DEFERRED, changetype<usize>(element));
-  } else free(changetype<usize>(element));
+  clearFields(map, valueOf(map, element));
+  if (map.flags & BPF_F_NO_PREALLOC && load<u32>(DEPTH)) {
+    if (!map.deferred) {
+      map.nextDeferred = load<usize>(DEFERRED);
+      store<usize>(DEFERRED, changetype<usize>(map));
+    }
+    element.hash = <u32>map.deferred;
+    map.deferred = changetype<usize>(element);
+  } else giveFree(map, element);
 }
 
 function giveFree(map: MapHeader, element: Element): void {
@@ -218,12 +296,38 @@ function giveFree(map: MapHeader, element: Element): void {
   map.freeElement = changetype<usize>(element);
 }
 
-function bucketAt(map: MapHeader, index: u32): usize {
-  return map.data + index * sizeof<usize>();
+/** The map is gone before its removed elements could be freed. */
+function forgetDeferred(map: MapHeader): void {
+  let link: usize = DEFERRED;
+  while (load<usize>(link) != changetype<usize>(map)) link = load<usize>(link) + offsetof<MapHeader>("nextDeferred");
+  store<usize>(link, map.nextDeferred);
 }
 
-function keyOf(element: Element): usize {
-  return changetype<usize>(element) + offsetof<Element>();
+function nextChunkSize(map: MapHeader): u32 {
+  const grown = min(max((map.memory >> 3) & ~(PAGE_BYTES - 1), PAGE_BYTES), LARGEST_CHUNK);
+  const least = <u32>offsetof<Chunk>() + map.elementSize;
+  return max(grown - <u32>(BLOCK_HEADER + offsetof<Chunk>()), least) - <u32>offsetof<Chunk>();
+}
+
+/** Makes room for elements of `bytes` bytes together, or for one element where that is all that memory has. */
+function addChunk(map: MapHeader, bytes: u32): bool {
+  let chunk = allocate(offsetof<Chunk>() + bytes);
+  if (!chunk) {
+    if (!map.chunks) return false;
+    bytes = map.elementSize;
+    chunk = allocate(offsetof<Chunk>() + bytes);
+    if (!chunk) return false;
+  }
+  changetype<Chunk>(chunk).next = map.chunks;
+  map.chunks = chunk;
+  map.unused = chunk + offsetof<Chunk>();
+  map.unusedEnd = map.unused + bytes;
+  map.memory += bytes;
+  return true;
+}
+
+function bucketAt(map: MapHeader, index: u32): usize {
+  return map.data + index * sizeof<usize>();
 }
 
 function keyStride(map: MapHeader): usize {

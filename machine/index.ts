@@ -13,7 +13,17 @@ import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
 import * as maps from "./map.ts";
-import { MapHeader, mapCreate, mapData, mapDelete, mapDestroy, mapLookup, mapMemory, mapNextKey } from "./map.ts";
+import {
+  MapHeader,
+  mapCreate,
+  mapData,
+  mapDelete,
+  mapDestroy,
+  mapLookup,
+  mapMemory,
+  mapNextKey,
+  mapSetFields,
+} from "./map.ts";
 import { programFree, programLoad } from "./program.ts";
 import { seedRandom } from "./random.ts";
 import * as ringbuf from "./ringbuf.ts";
@@ -36,6 +46,7 @@ export {
   mapLookup,
   mapMemory,
   mapNextKey,
+  mapSetFields,
   programFree,
   programLoad,
   programRun,

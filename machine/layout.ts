@@ -36,7 +36,7 @@ export const PAGE_LIMIT = 65680;
 /** u32, u32: start and end of the chunk that small blocks are cut from. */
 export const CHUNK = 65684;
 export const CHUNK_END = 65688;
-/** u32: hash elements that are freed when the outermost program has ended. */
+/** u32: the first map with hash elements that are freed when the outermost program has ended. */
 export const DEFERRED = 65692;
 /** u32 each: free blocks of 16, 32, … 2048 bytes. */
 export const FREE_BLOCKS = 65696;

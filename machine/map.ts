@@ -4,6 +4,8 @@ import { EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
   BPF_MAP_TYPE_PERCPU_HASH,
   BPF_MAP_TYPE_RINGBUF,
@@ -12,6 +14,7 @@ import { allocateZeroed, free } from "./allocator.ts";
 import * as array from "./array.ts";
 import * as hash from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
+import * as lru from "./lru.ts";
 import * as percpuArray from "./percpu-array.ts";
 import * as percpuHash from "./percpu-hash.ts";
 import * as ringbuf from "./ringbuf.ts";
@@ -27,7 +30,7 @@ export class MapHeader {
   flags: u32;
   /** Bytes from one value to the next, or from one CPU's value to the next: valueSize rounded up to 8. */
   stride: u32;
-  /** Bytes taken, without elements that are allocated one by one. */
+  /** Bytes taken. */
   memory: u32;
   /** Array: the values. Hash: the buckets. Ring buffer: the consumer page. */
   data: usize;
@@ -38,9 +41,20 @@ export class MapHeader {
   seed: u32;
   /** Hash: bytes of an element. */
   elementSize: u32;
-  /** Hash, preallocated: all elements, and the first free one. */
-  elements: usize;
+  /** Hash: the memory that elements are cut from, what of it was never used, and the first element that was given back. */
+  chunks: usize;
+  unused: usize;
+  unusedEnd: usize;
   freeElement: usize;
+  /** Hash: the first removed element that is given back when no program runs, and the next map that has some. */
+  deferred: usize;
+  nextDeferred: usize;
+  /** LRU hash: its lists. */
+  lru: usize;
+  /** Special fields of a value, as values.ts has them; 0 where there are none. */
+  fields: usize;
+  /** Whether one of them is a bpf_spin_lock. */
+  hasLock: bool;
 }
 
 /** A map of checked attributes, or -errno. */
@@ -74,16 +88,26 @@ export function mapDestroy(map: MapHeader): void {
     case BPF_MAP_TYPE_PERCPU_HASH:
       hash.destroy(map);
       break;
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      lru.destroy(map);
+      break;
     case BPF_MAP_TYPE_RINGBUF:
       ringbuf.destroy(map);
   }
+  free(map.fields);
   free(changetype<usize>(map));
 }
 
 /** Bytes that the map takes. */
 export function mapMemory(map: MapHeader): u32 {
-  const separate = map.elementSize && !map.elements;
-  return map.memory + (separate ? map.count * map.elementSize : 0);
+  return map.memory;
+}
+
+/** Gives a new map the special fields of its values: a block of memory, laid out as values.ts says, that goes with it. */
+export function mapSetFields(map: MapHeader, fields: usize, hasLock: bool): void {
+  map.fields = fields;
+  map.hasLock = hasLock;
 }
 
 export function mapData(map: MapHeader): usize {
@@ -99,16 +123,20 @@ export function mapLookup(map: MapHeader, key: usize): usize {
       return percpuArray.lookup(map, key);
     case BPF_MAP_TYPE_HASH:
     case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.lookup(map, key);
     default:
       return 0;
   }
 }
 
-/** As `mapLookup`, but of one CPU. bpf_map_lookup_elem, bpf_map_lookup_percpu_elem. */
+/** As `mapLookup`, but of one CPU, and as a program does it, which keeps the key in an LRU hash. bpf_map_lookup_elem, bpf_map_lookup_percpu_elem. */
 export function mapLookupOn(map: MapHeader, key: usize, cpu: u32): usize {
   const value = mapLookup(map, key);
-  if (!value || !isPerCpu(map)) return value;
+  if (!value) return 0;
+  if (map.lru) lru.touch(map, value);
+  if (!isPerCpu(map)) return value;
   return cpu < load<u32>(CPUS) ? value + cpu * map.stride : 0;
 }
 
@@ -123,6 +151,10 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64):
       return hash.update(map, key, value, flags);
     case BPF_MAP_TYPE_PERCPU_HASH:
       return percpuHash.update(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_LRU_HASH:
+      return lru.update(map, key, value, flags);
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
     default:
       return -EINVAL;
   }
@@ -135,6 +167,8 @@ export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags
       return percpuArray.updateAll(map, key, values, flags);
     case BPF_MAP_TYPE_PERCPU_HASH:
       return percpuHash.updateAll(map, key, values, flags);
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return lru.updateAll(map, key, values, flags);
     default:
       return -EINVAL;
   }
@@ -146,6 +180,9 @@ export function mapDelete(map: MapHeader, key: usize): i32 {
     case BPF_MAP_TYPE_HASH:
     case BPF_MAP_TYPE_PERCPU_HASH:
       return hash.remove(map, key);
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return lru.remove(map, key);
     default:
       return -EINVAL;
   }
@@ -159,6 +196,8 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
       return array.nextKey(map, key, next);
     case BPF_MAP_TYPE_HASH:
     case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.nextKey(map, key, next);
     default:
       return -ENOENT;
@@ -166,7 +205,14 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
 }
 
 export function isPerCpu(map: MapHeader): bool {
-  return map.type == BPF_MAP_TYPE_PERCPU_ARRAY || map.type == BPF_MAP_TYPE_PERCPU_HASH;
+  switch (map.type) {
+    case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return true;
+    default:
+      return false;
+  }
 }
 
 function initialize(map: MapHeader): i32 {
@@ -176,9 +222,13 @@ function initialize(map: MapHeader): i32 {
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return array.initialize(map, load<u32>(CPUS));
     case BPF_MAP_TYPE_HASH:
-      return hash.initialize(map, 1);
+      // One more element than max_entries, for an update that replaces.
+      return hash.initialize(map, 1, 0, 1);
     case BPF_MAP_TYPE_PERCPU_HASH:
-      return hash.initialize(map, load<u32>(CPUS));
+      return hash.initialize(map, load<u32>(CPUS), 0, 0);
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return lru.initialize(map);
     case BPF_MAP_TYPE_RINGBUF:
       return ringbuf.initialize(map);
     default:

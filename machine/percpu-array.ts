@@ -3,9 +3,9 @@
 import { EINVAL } from "../src/uapi/errno.ts";
 import { BPF_EXIST } from "../src/uapi/flags.ts";
 import { checkUpdate } from "./array.ts";
-import { copy } from "./bytes.ts";
 import { CPUS } from "./layout.ts";
 import { MapHeader } from "./map.ts";
+import { setValue, setValues } from "./values.ts";
 
 /** Address of CPU 0's value. */
 export function lookup(map: MapHeader, key: usize): usize {
@@ -17,7 +17,7 @@ export function lookup(map: MapHeader, key: usize): usize {
 export function update(map: MapHeader, key: usize, value: usize, flags: u64, cpu: u32): i32 {
   const error = checkUpdate(map, key, flags);
   if (error) return error;
-  copy(lookup(map, key) + cpu * map.stride, value, map.valueSize);
+  setValue(map, lookup(map, key) + cpu * map.stride, value);
   return 0;
 }
 
@@ -26,6 +26,6 @@ export function updateAll(map: MapHeader, key: usize, values: usize, flags: u64)
   if (flags > <u64>BPF_EXIST) return -EINVAL;
   const error = checkUpdate(map, key, flags);
   if (error) return error;
-  copy(lookup(map, key), values, map.stride * load<u32>(CPUS));
+  setValues(map, lookup(map, key), values);
   return 0;
 }

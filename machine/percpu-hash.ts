@@ -2,16 +2,15 @@
 
 import { EINVAL, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST } from "../src/uapi/flags.ts";
-import { copy } from "./bytes.ts";
-import { checkExistence, find, hashOf, link, take, valueOf } from "./hash.ts";
-import { CPUS } from "./layout.ts";
+import { checkExistence, Element, findLink, hashOf, insert, take, valueOf } from "./hash.ts";
 import { MapHeader } from "./map.ts";
+import { setValue, setValues, zeroValues } from "./values.ts";
 
 /** Sets the value of one CPU; those of the others are zero in a new element. */
 export function update(map: MapHeader, key: usize, value: usize, flags: u64, cpu: u32): i32 {
   const values = findOrAdd(map, key, flags);
   if (values < 0) return values;
-  copy(<usize>values + cpu * map.stride, value, map.valueSize);
+  setValue(map, <usize>values + cpu * map.stride, value);
   return 0;
 }
 
@@ -19,7 +18,7 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64, cpu
 export function updateAll(map: MapHeader, key: usize, values: usize, flags: u64): i32 {
   const target = findOrAdd(map, key, flags);
   if (target < 0) return target;
-  copy(<usize>target, values, map.stride * load<u32>(CPUS));
+  setValues(map, <usize>target, values);
   return 0;
 }
 
@@ -27,14 +26,14 @@ export function updateAll(map: MapHeader, key: usize, values: usize, flags: u64)
 function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
   if (flags > <u64>BPF_EXIST) return -EINVAL;
   const hash = hashOf(map, key);
-  const old = find(map, key, hash);
-  const error = checkExistence(map, old, flags);
+  const link = findLink(map, key, hash);
+  const error = checkExistence(map, link, flags);
   if (error) return error;
-  if (old) return <i32>valueOf(map, old);
+  if (link) return <i32>valueOf(map, load<Element>(link));
   const element = take(map);
   if (!element) return -ENOMEM;
   const values = valueOf(map, element);
-  link(map, element, key, hash);
-  memory.fill(values, 0, map.stride * load<u32>(CPUS));
+  insert(map, element, key, hash);
+  zeroValues(map, values);
   return <i32>values;
 }

@@ -26,6 +26,8 @@ interface MapRecord {
   bad_fd?: boolean;
   /** Locks, timers, kptrs in the value. */
   special?: unknown;
+  /** Of a map of maps. */
+  inner?: MapRecord;
 }
 interface CorpusRecord {
   id: string;
@@ -111,7 +113,9 @@ function judge(record: CorpusRecord): void {
 }
 
 function load(record: CorpusRecord): { accepted: boolean; reason: string } {
-  const unsupported = record.maps?.find((map) => !map.bad_fd && (map.special || !families.has(map.type)));
+  const unsupported = record.maps?.find(
+    (map) => !map.bad_fd && (map.special || map.inner?.special || !families.has(map.type)),
+  );
   if (unsupported) return { accepted: false, reason: `map type ${unsupported.type} is not in the embedded kernel yet` };
   const instructions = decodeInstructions(Buffer.from(record.insns, "hex"));
   const verdict = verify({
@@ -173,6 +177,7 @@ function toMap(map: MapRecord, index: number): VerifierMap {
     maxEntries: map.max_entries,
     flags: map.flags,
     frozen: map.frozen ?? false,
+    ...(map.inner ? { inner: toMap(map.inner, -1) } : {}),
     contents: (offset, size) => {
       if (!data) return undefined;
       let value = 0n;

@@ -1,8 +1,8 @@
 // Codecs made from BTF: values of C types as JavaScript values.
 
 import { cstring, untilNul } from "../codec/bytes.ts";
-import { bytesAt, type Codec, CodecError, encodeAt, shown } from "../codec/codec.ts";
-import { array, type Member, structAt } from "../codec/composites.ts";
+import { bytesAt, type Codec, CodecError, encodeAt, type Member, shown } from "../codec/codec.ts";
+import { array, structAt } from "../codec/composites.ts";
 import { bool, checkBigInt, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 } from "../codec/scalars.ts";
 import { type Btf, BtfError, type BtfMember, type BtfType, type BtfTypeOf, maxDepth } from "./btf.ts";
 

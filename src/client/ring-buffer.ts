@@ -3,228 +3,376 @@
 
 import type { Codec } from "../codec/codec.ts";
 import type { Kernel, Mapping } from "../kernel/kernel.ts";
-import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
-import { BpfError } from "./errors.ts";
+import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
+import { EventReader, type EventReaderOptions } from "./event-reader.ts";
+import { mapShared } from "./map-shared.ts";
+import { loadPosition, storePosition } from "./position.ts";
+import { EXPIRED, type Place, viewOf } from "./record-view.ts";
+import { Waiter } from "./waiter.ts";
 
-export interface RingBufferOptions<T> {
+export interface RingBufferOptions<T> extends EventReaderOptions {
   /** How a record is decoded; without it, a record is its bytes. */
   readonly record?: Codec<T>;
-  /** Ends the reading: a waiting read and an iteration end as if closed. */
-  readonly signal?: AbortSignal;
-  /** The map's name, for messages. */
-  readonly name?: string;
+  /** A map in which the program counts, at key 0, the records that did not fit: the kernel counts none. A per-CPU one is summed up. */
+  readonly lost?: LostCounter;
 }
 
-/** A ring buffer whose memory says what cannot be: a record longer than the buffer or than its codec reads. */
+/** A map of numbers, such as an array or a per-CPU array of u64. */
+export interface LostCounter {
+  get(key: number): Count | readonly Count[] | undefined;
+}
+type Count = number | bigint;
+
+/** A ring, perf or user ring buffer whose memory says what cannot be: `position` tells where. */
 export class RingBufferError extends Error {
   override readonly name = "RingBufferError";
   readonly code = "ERR_RING_BUFFER";
+  /** Bytes since the ring was made, to the record or position that is wrong. */
+  readonly position: number;
+
+  constructor(message: string, position: number) {
+    super(message);
+    this.position = position;
+  }
 }
 
-/** Takes records in order: at once with `drain`, or waiting with `read` and `for await`. */
-export class RingBuffer<T = Uint8Array> implements AsyncIterable<T>, Disposable {
-  readonly #kernel: Kernel;
-  readonly #fd: number;
-  readonly #options: RingBufferOptions<T>;
+/**
+ * Takes records in order. A record that is still being written holds up those behind it.
+ *
+ * The kernel wakes readers that have read everything before a record, and not for records sent with BPF_RB_NO_WAKEUP:
+ * take those with `drain` at times of your own.
+ *
+ * @example
+ * for await (const event of map.ringBuffer({ record: struct({ pid: u32, size: u32 }) })) console.log(event.pid);
+ */
+export class RingBuffer<T = Uint8Array> extends EventReader<T> {
+  protected readonly waiter: Waiter;
   readonly #size: number;
+  readonly #record: Codec<T> | undefined;
   readonly #mappings: readonly Mapping[];
-  /** Consumer position: one 64-bit store, so that a program never sees half of it. */
-  readonly #consumer: BigInt64Array;
-  /** Producer position, as two halves. */
+  readonly #consumer: Int32Array;
   readonly #producer: Int32Array;
   readonly #headers: Int32Array;
   readonly #data: Uint8Array;
+  readonly #memory: DataView;
+  /** What `drainViews` shows; made when it is first asked for. */
+  #views: { readonly place: Place; readonly view: (length: number) => T } | undefined;
+  readonly #leases = new Set<Lease<T>>();
+  /** Where the next record begins, where the consumer position stands, and where the last known record ends. */
   #position: number;
-  #closed = false;
-  readonly #waiting = new Set<(reason: Wake) => void>();
-  /** Reads and iterations that are under way, and what watches for them. */
-  #readers = 0;
-  #watched: Disposable | undefined;
-  /** Whether data came since somebody last waited for it. */
-  #ready = false;
-  readonly #onAbort = () => this.close();
+  #committed: number;
+  #end: number;
+  /** The record that was stepped to: offset of its bytes in the data, and how many. */
+  #start = 0;
+  #length = 0;
+  readonly #lost: LostCounter | undefined;
+  readonly #lostBefore: number;
 
-  /** @param size the map's max_entries, bytes */
+  /**
+   * @param size the map's max_entries, bytes
+   * @throws BpfError `EBADF`, `EINVAL` where `fd` is no ring buffer of this size, `EPERM` without access
+   */
   constructor(kernel: Kernel, fd: number, size: number, options: RingBufferOptions<T> = {}) {
-    this.#kernel = kernel;
-    this.#fd = fd;
+    super(kernel, options);
+    this.waiter = new Waiter(kernel, [fd], "readable", this.name);
     this.#size = size;
-    this.#options = options;
+    this.#record = options.record;
     const { pageSize } = kernel.system;
-    const consumer = this.#map({ length: pageSize, writable: true });
-    let rest: Mapping;
-    try {
-      // Behind the producer's page the data appears twice, so that a record is always in one piece.
-      rest = this.#map({ offset: pageSize, length: pageSize + 2 * size });
-    } catch (error) {
-      consumer.unmap();
-      throw error;
-    }
-    this.#mappings = [consumer, rest];
-    this.#consumer = new BigInt64Array(consumer.bytes.buffer, consumer.bytes.byteOffset, 1);
-    this.#producer = new Int32Array(rest.bytes.buffer, rest.bytes.byteOffset, 2);
-    this.#data = rest.bytes.subarray(pageSize);
-    this.#headers = new Int32Array(this.#data.buffer, this.#data.byteOffset, (2 * size) / 4);
-    this.#position = Number(Atomics.load(this.#consumer, 0));
-    if (options.signal?.aborted) this.close();
-    else options.signal?.addEventListener("abort", this.#onAbort);
+    // Behind the producer's page the data appears twice, so that a record is always in one piece.
+    const [consumer, rest] = mapShared(kernel, fd, this.name, [
+      { length: pageSize, writable: true },
+      { offset: pageSize, length: pageSize + 2 * size },
+    ]);
+    this.#mappings = [consumer!, rest!];
+    this.#consumer = wordsOf(consumer!.bytes, 0, 2);
+    this.#producer = wordsOf(rest!.bytes, 0, 2);
+    this.#data = rest!.bytes.subarray(pageSize);
+    this.#headers = wordsOf(this.#data, 0, (2 * size) / 4);
+    this.#memory = new DataView(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength);
+    this.#position = this.#committed = this.#end = loadPosition(this.#consumer);
+    this.#lost = options.lost;
+    this.#lostBefore = this.#lostInAll();
+    this.opened();
   }
 
-  /** Takes the records that are there now; none while the oldest is still being written. */
-  *drain(): IterableIterator<T> {
-    for (let record = this.#take(); record !== undefined; record = this.#take()) yield record;
+  override get readable(): boolean {
+    if (this.closed) return false;
+    const unread = loadPosition(this.#producer) - this.#position;
+    return unread !== 0 && (!this.#isUnread(unread) || this.#headerAt(this.#position) >= 0);
+  }
+
+  override get available(): number {
+    if (this.closed) return 0;
+    return Math.min(Math.max(0, loadPosition(this.#producer) - this.#position), this.#size);
+  }
+
+  /** Records that did not fit since the reader was opened, as the map of the option `lost` counts them; undefined without it. */
+  get lost(): number | undefined {
+    return this.#lost === undefined ? undefined : this.#lostInAll() - this.#lostBefore;
   }
 
   /**
-   * Takes the next record, waiting for one.
+   * Takes the records that are there now; with a callback, gives it one after the other and returns how many there were,
+   * at most as many as the ring holds. The program gets their room back in large pieces, and all of it at the end.
    *
-   * @param options.timeout milliseconds to wait; without it, for ever
-   * @returns undefined when the time is over, after `flush` where nothing was there, and when the reader is closed
    * @throws RingBufferError where the shared memory holds no valid record
    */
-  async read(options: { timeout?: number } = {}): Promise<T | undefined> {
-    const there = this.#take();
-    if (there !== undefined || this.#closed) return there;
-    using _watch = this.#watch();
-    const deadline = options.timeout === undefined ? undefined : performance.now() + options.timeout;
-    for (;;) {
-      const woken = await this.#wait(deadline);
-      const record = this.#take();
-      if (record !== undefined || woken === "end") return record;
+  override drain(): IterableIterator<T>;
+  override drain(callback: (record: T) => void): number;
+  override drain(callback?: (record: T) => void): IterableIterator<T> | number {
+    if (callback === undefined) return super.drain();
+    return this.#each(() => callback(this.#decode()));
+  }
+
+  /**
+   * As `drain` with a callback, but nothing is copied or made: a record of a struct is one object for all, whose members are read in
+   * shared memory when they are asked for; without a codec it is a view of the record's bytes.
+   * It is valid within the callback: keep `{ ...record }`, or `slice()` of bytes.
+   */
+  drainViews(callback: (record: Readonly<T>) => void): number {
+    this.#views ??= this.#makeViews();
+    const { place, view } = this.#views;
+    try {
+      return this.#each(() => {
+        place.start = this.#start;
+        callback(view(this.#length));
+      });
+    } finally {
+      place.start = EXPIRED;
     }
   }
 
-  /** Wakes every waiting read: each takes what is there, or gives undefined. */
-  flush(): void {
-    this.#wake("end");
+  /**
+   * Calls back with each record as it comes, until disposed or closed.
+   *
+   * @param failed hears of an error of the ring or of the callback, which ends it; without it, the error is thrown from the event loop
+   */
+  on(callback: (record: T) => void, failed?: (error: unknown) => void): Disposable {
+    return this.listen(() => this.drain(callback), failed);
   }
 
-  /** Records as they come, until the reader is closed or its signal aborts. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
-    if (this.#closed) return;
-    using _watch = this.#watch();
-    while (!this.#closed) {
-      const record = await this.read();
-      if (record !== undefined) yield record;
+  /**
+   * Takes the next record and leaves it where it is: its room is not given back to the program until the lease is released.
+   * Records behind it may be read meanwhile. The kernel wakes nobody while a lease is held: release it before you wait.
+   *
+   * @returns undefined where there is no record
+   * @example
+   * using lease = reader.lease();
+   * if (lease) socket.write(lease.bytes);
+   */
+  lease(): Lease<T> | undefined {
+    if (!this.#step()) return undefined;
+    const start = this.#start;
+    const record = this.#record;
+    if (record !== undefined) this.#checkLength(record);
+    const lease = new Lease<T>({
+      bytes: this.#data.subarray(start, start + this.#length),
+      position: this.#position - recordBytes(this.#length),
+      decode: (bytes) => (record === undefined ? (bytes as T) : record.decode(this.#memory, start)),
+      release: () => {
+        this.#leases.delete(lease);
+        // What came meanwhile woke nobody.
+        if (this.#commit() && this.readable) this.waiter.wake();
+      },
+    });
+    this.#leases.add(lease);
+    return lease;
+  }
+
+  /**
+   * Goes on at the newest position, after a RingBufferError or where a record is never finished.
+   *
+   * @returns how many bytes were skipped
+   */
+  resync(): number {
+    if (this.closed) return 0;
+    const skipped = this.available;
+    this.#position = this.#end = Math.floor(loadPosition(this.#producer) / 8) * 8;
+    this.#commit();
+    return skipped;
+  }
+
+  protected override take(): T | undefined {
+    if (!this.#step()) return undefined;
+    try {
+      return this.#decode();
+    } finally {
+      this.#commit();
     }
   }
 
-  /** Ends waiting reads and gives the mapped memory back. The map stays open. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#options.signal?.removeEventListener("abort", this.#onAbort);
-    this.flush();
+  protected override release(): void {
     for (const mapping of this.#mappings) mapping.unmap();
   }
 
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  #take(): T | undefined {
-    if (this.#closed) return undefined;
-    const end = this.#producerPosition();
-    while (this.#position < end) {
-      const at = this.#position % this.#size;
-      const header = Atomics.load(this.#headers, at / 4) >>> 0;
-      if ((header & BPF_RINGBUF_BUSY_BIT) !== 0) return undefined;
-      const length = header & ~BPF_RINGBUF_DISCARD_BIT;
-      if (length + BPF_RINGBUF_HDR_SZ > this.#size) {
-        throw this.#error(`the record at position ${this.#position} claims ${length} bytes`);
+  /** Calls back for each record that is there, as `#step` shows it. */
+  #each(visit: () => void): number {
+    let count = 0;
+    const limit = this.#position + this.#size;
+    const piece = this.#size / 4;
+    try {
+      while (this.#position < limit && this.#step()) {
+        count++;
+        visit();
+        if (this.#position - this.#committed >= piece) this.#commit();
       }
-      const start = at + BPF_RINGBUF_HDR_SZ;
-      // A copy: what is taken must not change under the reader's hands.
-      const bytes = (header & BPF_RINGBUF_DISCARD_BIT) === 0 ? this.#data.slice(start, start + length) : undefined;
-      this.#position += roundUp8(length + BPF_RINGBUF_HDR_SZ);
-      Atomics.store(this.#consumer, 0, BigInt(this.#position));
-      if (bytes !== undefined) return this.#decode(bytes);
+    } finally {
+      this.#commit();
     }
-    return undefined;
+    return count;
   }
 
-  #decode(bytes: Uint8Array): T {
-    const { record } = this.#options;
-    if (record === undefined) return bytes as T;
-    if (bytes.length < record.size) {
-      throw this.#error(`a record has ${bytes.length} bytes; ${record.name} needs ${record.size}`);
+  /** Goes to the next record, and past discarded ones. Returns false where there is none, or it is still being written. */
+  #step(): boolean {
+    while (!this.closed) {
+      if (this.#position === this.#end && !this.#findEnd()) {
+        // A program that finishes a record now looks whether we were waiting for it: tell it, and look again.
+        if (this.#commit()) continue;
+        return false;
+      }
+      const header = this.#headerAt(this.#position);
+      if (header < 0) {
+        if (this.#commit()) continue;
+        return false;
+      }
+      const length = header & ~DISCARD;
+      const next = this.#position + recordBytes(length);
+      if (next > this.#end) {
+        throw this.#error(`a record claims ${length} bytes where ${this.#end - this.#position} were written`);
+      }
+      this.#start = (this.#position & (this.#size - 1)) + BPF_RINGBUF_HDR_SZ;
+      this.#length = length;
+      this.#position = next;
+      if (header === length) return true;
     }
-    return record.decode(new DataView(bytes.buffer), 0);
+    return false;
   }
 
-  /** The low half is read again where the high half moved meanwhile. */
-  #producerPosition(): number {
-    for (;;) {
-      const high = Atomics.load(this.#producer, 1);
-      const low = Atomics.load(this.#producer, 0);
-      if (Atomics.load(this.#producer, 1) === high) return (high >>> 0) * 2 ** 32 + (low >>> 0);
+  /** Whether the producer is ahead. */
+  #findEnd(): boolean {
+    const end = loadPosition(this.#producer);
+    if (end === this.#position) return false;
+    if (!this.#isUnread(end - this.#position)) {
+      throw this.#error(
+        `the producer is at ${end}, where it is at most ${this.#size} bytes ahead and at a multiple of 8`,
+      );
     }
+    this.#end = end;
+    return true;
   }
 
-  /** Watches the map as long as somebody reads; a watch keeps the process alive. */
-  #watch(): Disposable {
-    if (this.#readers === 0) {
-      const watch = this.#kernel.watch(this.#fd, () => {
-        this.#ready = true;
-        this.#wake("data");
-      });
-      if (typeof watch === "number") throw new BpfError(-watch, { syscall: "epoll_ctl", ...this.#subject() });
-      this.#watched = watch;
-    }
-    this.#readers++;
+  /** Whether so many bytes may be unread. */
+  #isUnread(bytes: number): boolean {
+    return bytes >= 0 && bytes <= this.#size && bytes % 8 === 0 && this.#position % 8 === 0;
+  }
+
+  /** The first word of a record's header; negative while it is being written, as BPF_RINGBUF_BUSY_BIT is the sign. */
+  #headerAt(position: number): number {
+    return Atomics.load(this.#headers, (position & (this.#size - 1)) >> 2);
+  }
+
+  /** Gives read records back, as far as no lease holds them. Returns whether there were any. */
+  #commit(): boolean {
+    if (this.closed) return false;
+    let position = this.#position;
+    for (const lease of this.#leases) position = Math.min(position, lease.position);
+    if (position === this.#committed) return false;
+    storePosition(this.#consumer, position);
+    this.#committed = position;
+    return true;
+  }
+
+  /** The record that was stepped to. A copy: what is taken does not change under the reader's hands. */
+  #decode(): T {
+    const record = this.#record;
+    if (record === undefined) return this.#data.slice(this.#start, this.#start + this.#length) as T;
+    this.#checkLength(record);
+    return record.decode(this.#memory, this.#start);
+  }
+
+  #checkLength({ name, size }: Codec<T>): void {
+    if (this.#length >= size) return;
+    const position = this.#position - recordBytes(this.#length);
+    throw this.#error(`a record has ${this.#length} bytes; ${name} needs ${size}`, position);
+  }
+
+  #makeViews() {
+    const place: Place = { memory: this.#memory, start: EXPIRED };
+    const record = this.#record;
+    const view = viewOf(place, record);
+    if (record === undefined) return { place, view };
     return {
-      [Symbol.dispose]: () => {
-        if (--this.#readers === 0) this.#watched?.[Symbol.dispose]();
+      place,
+      view: (length: number) => {
+        if (length < record.size) this.#checkLength(record);
+        return view(length);
       },
     };
   }
 
-  /** Waits for data, the deadline (milliseconds of performance.now), or `flush`. */
-  async #wait(deadline: number | undefined): Promise<Wake> {
-    if (this.#ready) {
-      this.#ready = false;
-      return "data";
-    }
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let wake: ((reason: Wake) => void) | undefined;
-    try {
-      return await new Promise<Wake>((resolve) => {
-        wake = resolve;
-        this.#waiting.add(resolve);
-        if (deadline === undefined) return;
-        const left = deadline - performance.now();
-        timer = setTimeout(resolve, Math.min(Math.max(0, left), LONGEST_TIMER), left > LONGEST_TIMER ? "data" : "end");
-      });
-    } finally {
-      clearTimeout(timer);
-      if (wake !== undefined) this.#waiting.delete(wake);
-      this.#ready = false;
-    }
+  #lostInAll(): number {
+    const value = this.#lost?.get(0) ?? 0;
+    return typeof value === "object" ? value.reduce((sum: number, count) => sum + Number(count), 0) : Number(value);
   }
 
-  #wake(reason: Wake): void {
-    for (const wake of this.#waiting) wake(reason);
-  }
-
-  #map(options: { length: number; offset?: number; writable?: boolean }): Mapping {
-    const mapping = this.#kernel.mmap(this.#fd, options);
-    if (typeof mapping !== "number") return mapping;
-    throw new BpfError(-mapping, { syscall: "mmap", ...this.#subject() });
-  }
-
-  #subject(): { subject?: string } {
-    return this.#options.name === undefined ? {} : { subject: this.#options.name };
-  }
-
-  #error(what: string): RingBufferError {
-    return new RingBufferError(`ring buffer "${this.#options.name ?? ""}" of ${this.#size} bytes: ${what}`);
+  #error(what: string, position = this.#position): RingBufferError {
+    const where = `ring buffer "${this.name}" of ${this.#size} bytes, at position ${position}`;
+    return new RingBufferError(`${where}: ${what}`, position);
   }
 }
 
-/** Why a waiting read goes on: there may be data, or it shall end. */
-type Wake = "data" | "end";
+/** A record that stays in the ring until it is released. */
+export class Lease<T = Uint8Array> implements Disposable {
+  /** Where the record's header begins, in bytes since the ring was made. */
+  readonly position: number;
+  readonly #leased: Leased<T>;
+  #released = false;
 
-/** Milliseconds of the longest timer that there is. */
-const LONGEST_TIMER = 2 ** 31 - 1;
+  /** Made by `RingBuffer.lease`. */
+  constructor(leased: Leased<T>) {
+    this.position = leased.position;
+    this.#leased = leased;
+  }
 
-const roundUp8 = (bytes: number): number => Math.ceil(bytes / 8) * 8;
+  /**
+   * The record's bytes, in the ring itself. Later records overwrite them once the lease is released.
+   *
+   * @throws RingBufferError when it has been released
+   */
+  get bytes(): Uint8Array {
+    if (!this.#released) return this.#leased.bytes;
+    throw new RingBufferError("the lease was released: its record's room belongs to later records", this.position);
+  }
+
+  /** The record, decoded anew each time; without a codec its bytes. */
+  get record(): T {
+    return this.#leased.decode(this.bytes);
+  }
+
+  /** Gives the record's room back to the program. */
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#leased.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+interface Leased<T> {
+  readonly bytes: Uint8Array;
+  readonly position: number;
+  readonly decode: (bytes: Uint8Array) => T;
+  readonly release: () => void;
+}
+
+/** BPF_RINGBUF_DISCARD_BIT. */
+const DISCARD = 0x4000_0000;
+
+/** Bytes that a record takes: its header, its data, and up to a multiple of 8. */
+const recordBytes = (length: number): number => (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
+
+const wordsOf = ({ buffer, byteOffset }: Uint8Array, at: number, count: number): Int32Array =>
+  new Int32Array(buffer, byteOffset + at, count);

@@ -16,6 +16,16 @@ export interface Codec<T> {
   encode(value: T, view: DataView, offset: number): void;
   /** Reads a value at `offset`. What it returns is a copy: later changes of the bytes do not show in it. */
   decode(view: DataView, offset: number): T;
+  /** The members of a struct, for those who read single ones. */
+  readonly members?: readonly Member[];
+}
+
+/** A member at its place, in bytes. The members of one without a name are members of the struct around it. */
+export interface Member {
+  readonly name: string;
+  // biome-ignore lint/suspicious/noExplicitAny: a codec is invariant in its type, so no other type takes every codec
+  readonly codec: Codec<any>;
+  readonly offset: number;
 }
 
 /** The type of a codec's values. */

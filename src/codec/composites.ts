@@ -1,6 +1,6 @@
 // Codecs of C's arrays and structs, made of the codecs of their parts.
 
-import { bytesAt, type Codec, CodecError, encodeAt, type Infer, shown } from "./codec.ts";
+import { bytesAt, type Codec, CodecError, encodeAt, type Infer, type Member, shown } from "./codec.ts";
 
 /** `length` values, one after the other. */
 export function array<T>(element: Codec<T>, length: number): Codec<T[]> {
@@ -48,14 +48,6 @@ export function struct<Members extends Record<string, Codec<any>>>(
   return structAt("struct", roundUp(end, align), align, placed) as Codec<never>;
 }
 
-/** A member at its place, in bytes. The members of one without a name are members of the struct around it. */
-export interface Member {
-  readonly name: string;
-  // biome-ignore lint/suspicious/noExplicitAny: as in `struct`
-  readonly codec: Codec<any>;
-  readonly offset: number;
-}
-
 /** A struct whose members have their places already. Bytes that belong to no member are padding. */
 export function structAt(
   name: string,
@@ -67,6 +59,7 @@ export function structAt(
     name,
     size,
     align,
+    members,
     encode(value, view, offset) {
       if (typeof value !== "object" || value === null) {
         throw new CodecError(`${name}: ${shown(value)} is not an object`);

@@ -165,6 +165,11 @@ export const rules = {
     title: "resource acquired and not released, or the reverse",
     suggestion: "Submit or discard every reserved record exactly once on every path.",
   },
+  lock: {
+    category: "resource",
+    title: "lock not used as it must be",
+    suggestion: "Take one lock at a time, call nothing while it is held, and unlock it on every path.",
+  },
   "return-value": {
     category: "return value",
     title: "return value outside of its range",

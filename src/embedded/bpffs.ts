@@ -15,7 +15,7 @@ import {
   EPERM,
   EXDEV,
 } from "../uapi/errno.ts";
-import type { KernelObject } from "./objects.ts";
+import type { BpfObject } from "./objects.ts";
 
 interface Directory {
   readonly kind: "directory";
@@ -27,7 +27,7 @@ interface Directory {
 }
 interface Pin {
   readonly kind: "pin";
-  readonly object: KernelObject;
+  readonly object: BpfObject;
 }
 type Node = Directory | Pin;
 interface Mount {
@@ -69,7 +69,7 @@ export class BpffsTree implements Bpffs {
   }
 
   /** Pins an object: EPERM outside of a BPF file system and for a name with a dot, EEXIST, ENOENT, ENOTDIR. */
-  pin(path: string, object: KernelObject): number {
+  pin(path: string, object: BpfObject): number {
     const place = this.#place(path);
     if (typeof place === "number") return place;
     if (place.node !== undefined) return -EEXIST;
@@ -82,7 +82,7 @@ export class BpffsTree implements Bpffs {
   }
 
   /** The object that is pinned at a path; or -ENOENT, -EACCES, … */
-  get(path: string): KernelObject | number {
+  get(path: string): BpfObject | number {
     const place = this.#place(path);
     if (typeof place === "number") return place;
     if (place.node === undefined) return -ENOENT;

@@ -4,13 +4,13 @@
 import type { BPF_MAP_GET_NEXT_ID } from "../uapi/commands.ts";
 import { EINVAL, ENOENT, EPERM } from "../uapi/errno.ts";
 import { BPF_F_RDONLY, BPF_F_WRONLY } from "../uapi/flags.ts";
-import type { Ids, KernelObject } from "./objects.ts";
+import type { BpfObject, Ids } from "./objects.ts";
 import { capable, type KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
 
 const INT_MAX = 0x7fff_ffff;
 
-export function getNextId<T extends KernelObject>(
+export function getNextId<T extends BpfObject>(
   state: KernelState,
   ids: Ids<T>,
   attr: CommandAttr<typeof BPF_MAP_GET_NEXT_ID>,
@@ -24,7 +24,7 @@ export function getNextId<T extends KernelObject>(
 }
 
 /** A new file descriptor for an object. `access` is BPF_F_RDONLY or BPF_F_WRONLY where it is restricted. */
-export function getFdById<T extends KernelObject>(state: KernelState, ids: Ids<T>, id: number, access = 0): number {
+export function getFdById<T extends BpfObject>(state: KernelState, ids: Ids<T>, id: number, access = 0): number {
   if (access !== 0 && access !== BPF_F_RDONLY && access !== BPF_F_WRONLY) return -EINVAL;
   if (!capable(state, "CAP_SYS_ADMIN")) return -EPERM;
   const object = ids.get(id);

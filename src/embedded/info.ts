@@ -11,7 +11,7 @@ import type { EmbeddedBtf } from "./btf.ts";
 import { fieldsOf } from "./fields.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
 import { bytesAt } from "./memory.ts";
-import type { KernelObject } from "./objects.ts";
+import type { BpfObject } from "./objects.ts";
 import type { EmbeddedProgram } from "./program.ts";
 import { FUNC_INFO_SIZE, LINE_INFO_SIZE } from "./program-debug-info.ts";
 import { capable, type KernelState } from "./state.ts";
@@ -22,12 +22,13 @@ type Attr = CommandAttr<typeof BPF_OBJ_GET_INFO_BY_FD>;
 export function getInfo(state: KernelState, attr: Attr): number {
   const object = state.files.get(attr.bpf_fd)?.object;
   if (object === undefined) return -EBADFD;
+  if (object.kind === "perf event") return -EINVAL;
   return describers[object.kind](state, object as never, attr);
 }
 
-type Describe<T extends KernelObject> = (state: KernelState, object: T, attr: Attr) => number;
+type Describe<T extends BpfObject> = (state: KernelState, object: T, attr: Attr) => number;
 
-const describers: { readonly [Kind in KernelObject["kind"]]: Describe<Extract<KernelObject, { kind: Kind }>> } = {
+const describers: { readonly [Kind in BpfObject["kind"]]: Describe<Extract<BpfObject, { kind: Kind }>> } = {
   map: (_state, map, attr) => exchange(attr, mapInfo, (asked) => (asked.hash === null ? mapValues(map) : -EINVAL)),
   program: (state, program, attr) => exchange(attr, progInfo, (asked) => programValues(state, program, asked)),
   btf: (_state, btf, attr) => exchange(attr, btfInfo, (asked) => btfValues(btf, asked)),

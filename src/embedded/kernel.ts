@@ -2,7 +2,16 @@
 
 import { PAGE_BYTES } from "../../machine/layout.ts";
 import type { Diagnosis } from "../diagnosis/diagnosis.ts";
-import type { Bpffs, Kernel, Mapping, MmapOptions, System } from "../kernel/kernel.ts";
+import type {
+  Bpffs,
+  Kernel,
+  Mapping,
+  MmapOptions,
+  PerfEventAttr,
+  PerfEventRequest,
+  Readiness,
+  System,
+} from "../kernel/kernel.ts";
 import type { Attr, BpfCommand } from "../uapi/attr.ts";
 import type { Pointer } from "../uapi/struct.ts";
 import { BpffsTree } from "./bpffs.ts";
@@ -11,6 +20,7 @@ import { createMachine } from "./machine.ts";
 import { mapMemory } from "./mapping.ts";
 import { MachineMemory } from "./memory.ts";
 import { FileTable, Ids } from "./objects.ts";
+import { controlPerfEvent, openPerfEvent } from "./perf-events.ts";
 import type { Capability, Clock, KernelState } from "./state.ts";
 import { call, callRaw } from "./syscall.ts";
 import { Watches } from "./watches.ts";
@@ -121,8 +131,16 @@ export class EmbeddedKernel implements Kernel {
     return mapMemory(this.#state, fd, options);
   }
 
-  watch(fd: number, callback: () => void): Disposable | number {
-    return this.#watches.add(this.#state, fd, callback);
+  watch(fd: number, callback: () => void, readiness: Readiness = "readable"): Disposable | number {
+    return this.#watches.add(this.#state, fd, callback, readiness);
+  }
+
+  perfEventOpen(attr: PerfEventAttr): number {
+    return openPerfEvent(this.#state, attr, (event) => this.#watches.wake(event));
+  }
+
+  perfEventControl(fd: number, request: PerfEventRequest): number {
+    return controlPerfEvent(this.#state, fd, request);
   }
 
   [Symbol.dispose](): void {

@@ -36,12 +36,14 @@ export interface Machine {
   bytesInUse(): number;
 
   /**
-   * Makes an array, per-CPU array, hash, per-CPU hash or ring buffer; its attributes have been checked.
+   * Makes a map of a type that the machine knows; its attributes have been checked.
    *
    * @returns the map's address, which programs hold as a map pointer; or -ENOMEM, or -EINVAL for another type
    */
   mapCreate(type: number, keySize: number, valueSize: number, maxEntries: number, flags: number): number;
   mapDestroy(map: number): void;
+  /** Gives a new map a block of memory, which goes with it, that tells the special fields of its values. See machine/values.ts. */
+  mapSetFields(map: number, fields: number, hasLock: boolean): void;
   /** Bytes that the map takes. */
   mapMemory(map: number): number;
   /** Address of an array's values, or of a ring buffer's consumer page, which the producer page and the data follow. */

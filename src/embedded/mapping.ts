@@ -1,4 +1,4 @@
-// Memory of maps that is shared with the caller.
+// Memory of maps and performance events that is shared with the caller.
 // Linux: bpf_map_mmap in kernel/bpf/syscall.c
 
 import { PAGE_BYTES } from "../../machine/layout.ts";
@@ -7,6 +7,7 @@ import { EACCES, EBADF, EINVAL, ENODEV, ENOTSUPP, EPERM } from "../uapi/errno.ts
 import { BPF_F_RDONLY_PROG } from "../uapi/flags.ts";
 import { wholePages } from "./maps/map.ts";
 import type { References } from "./objects.ts";
+import { mapPerfEvent } from "./perf-events.ts";
 import type { KernelState } from "./state.ts";
 
 /** Keeps a map's memory while somebody holds bytes of it: what is read after unmapping is its last content, not that of another map. */
@@ -19,6 +20,7 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   if (!(length > 0) || offset % PAGE_BYTES !== 0) return -EINVAL;
   if (!file.canRead || (writable && !file.canWrite)) return -EACCES;
   const map = file.object;
+  if (map.kind === "perf event") return mapPerfEvent(state, map, options);
   if (map.kind !== "map") return -ENODEV;
   if (map.family.checkMapping === undefined) return -ENOTSUPP;
   // What may not be written cannot be shared.

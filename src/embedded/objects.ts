@@ -3,9 +3,13 @@
 import { EBADF, EINVAL, EMFILE, ENOENT } from "../uapi/errno.ts";
 import type { EmbeddedBtf } from "./btf.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
+import type { EmbeddedPerfEvent } from "./perf-events.ts";
 import type { EmbeddedProgram } from "./program.ts";
 
-export type KernelObject = EmbeddedMap | EmbeddedProgram | EmbeddedBtf;
+/** What lists know by id, and commands tell about. */
+export type BpfObject = EmbeddedMap | EmbeddedProgram | EmbeddedBtf;
+/** What a file descriptor may be of. */
+export type KernelObject = BpfObject | EmbeddedPerfEvent;
 export type ObjectKind = KernelObject["kind"];
 
 /** What a file descriptor may do with its object. */
@@ -83,7 +87,7 @@ export class FileTable {
 }
 
 /** The objects of one kind by id. Ids start at 1 and go up; one that was used is not used again. */
-export class Ids<T extends KernelObject> {
+export class Ids<T extends BpfObject> {
   readonly #objects = new Map<number, T>();
   #last = 0;
 
@@ -118,6 +122,11 @@ export const findMap = (files: FileTable, fd: number): EmbeddedMap | number => f
 export const findProgram = (files: FileTable, fd: number): EmbeddedProgram | number => find(files, fd, "program");
 /** The BTF behind a file descriptor; -EBADF, -EINVAL. */
 export const findBtf = (files: FileTable, fd: number): EmbeddedBtf | number => find(files, fd, "btf");
+/** The performance event behind a file descriptor; -EBADF where it is not open or something else, as perf_event_get has it. */
+export function findPerfEvent(files: FileTable, fd: number): EmbeddedPerfEvent | number {
+  const object = files.get(fd)?.object;
+  return object?.kind === "perf event" ? object : -EBADF;
+}
 
 function find<Kind extends ObjectKind>(
   files: FileTable,

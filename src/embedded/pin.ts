@@ -11,7 +11,7 @@ import type { CommandAttr } from "./syscall.ts";
 export function pinObject({ files, bpffs }: KernelState, attr: CommandAttr<typeof BPF_OBJ_PIN>): number {
   if (attr.file_flags !== 0 || attr.path_fd !== 0) return -EINVAL;
   const file = files.get(attr.bpf_fd);
-  if (file === undefined || file.object.kind === "btf") return -EINVAL;
+  if (file === undefined || file.object.kind === "btf" || file.object.kind === "perf event") return -EINVAL;
   const path = userString(attr.pathname);
   return path === undefined ? -EFAULT : bpffs.pin(path, file.object);
 }

@@ -20,9 +20,9 @@ export interface DebugInfo {
   /** struct bpf_func_info, one a function; and struct bpf_line_info. */
   readonly functionInfo: Uint8Array;
   readonly lineInfo: Uint8Array;
-  readonly lines: readonly LineInfo[];
-  /** Absent where the program came without. */
+  /** What that says of the functions, absent without; and of the source lines. */
   readonly functions?: readonly FunctionInfo[];
+  readonly lines: readonly LineInfo[];
 }
 
 export interface DebugInfoRefusal {
@@ -55,17 +55,8 @@ export function readDebugInfo(
   if ("reason" in lineInfo) return lineInfo;
   const lines = readLines(btf, lineInfo, instructions);
   if (typeof lines === "string") return { errno: EINVAL, reason: lines };
-  const functions = attr.func_info_cnt === 0 ? {} : { functions: readFunctions(btf.types, functionInfo) };
-  return { btf, functionInfo, lineInfo, lines, ...functions };
-}
-
-/** What struct bpf_func_info, one a function, say of them. */
-export function readFunctions(types: Btf, info: Uint8Array): FunctionInfo[] {
-  const view = new DataView(info.buffer, info.byteOffset, info.length);
-  return Array.from({ length: info.length / FUNC_INFO_SIZE }, (_, index) => {
-    const type = types.type(view.getUint32(index * FUNC_INFO_SIZE + 4, true));
-    return { isStatic: type.kind === "func" && type.linkage === "static" };
-  });
+  if (attr.func_info_cnt === 0) return { btf, functionInfo, lineInfo, lines };
+  return { btf, functionInfo, functions: readFunctions(btf.types, functionInfo), lineInfo, lines };
 }
 
 /** Records of the size we know, cut from the caller's, which may be longer where the rest of each is zero. */
@@ -113,6 +104,25 @@ function checkFunctions({ types }: EmbeddedBtf, info: Uint8Array, instructions: 
     return "func_info BTF section doesn't match subprog layout in BPF program";
   }
   return undefined;
+}
+
+/** What struct bpf_func_info, one a function, say of them. */
+export function readFunctions(types: Btf, info: Uint8Array): FunctionInfo[] {
+  const view = new DataView(info.buffer, info.byteOffset, info.length);
+  return Array.from({ length: info.length / FUNC_INFO_SIZE }, (_, index) => {
+    const func = types.type(view.getUint32(index * FUNC_INFO_SIZE + 4, true));
+    const isFunction = func.kind === "func";
+    return {
+      returnsNumber: isFunction && returnsNumber(types, func.type),
+      isStatic: isFunction && func.linkage === "static",
+    };
+  });
+}
+
+function returnsNumber(types: Btf, id: number): boolean {
+  const prototype = types.type(id);
+  if (prototype.kind !== "func_proto" || prototype.returnType === 0) return false;
+  return ["int", "enum", "enum64"].includes(types.type(types.resolve(prototype.returnType)).kind);
 }
 
 /** First slots of the program's functions, in their order. */

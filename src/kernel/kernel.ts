@@ -31,10 +31,20 @@ export interface Kernel extends Disposable {
   mmap(fd: number, options: MmapOptions): Mapping | number;
 
   /**
-   * Calls back whenever `fd` becomes readable, on the thread that asked, until disposed. epoll(7).
+   * Calls back whenever `fd` becomes readable (EPOLLIN) or writable (EPOLLOUT), on the thread that asked, until disposed. epoll(7).
    * A callback may come without cause: look before you read.
    */
-  watch(fd: number, callback: () => void): Disposable | number;
+  watch(fd: number, callback: () => void, readiness?: Readiness): Disposable | number;
+
+  /**
+   * Opens a performance event on a CPU. perf_event_open(2), for every process and closed on exec.
+   *
+   * @returns a file descriptor, or -errno: ENODEV where the CPU is offline, ENOENT where there is no such event, EINVAL, EACCES
+   */
+  perfEventOpen(attr: PerfEventAttr): number;
+
+  /** Tells a performance event what to do. ioctl(2). EBADF where `fd` is not open, ENOTTY where it is no performance event. */
+  perfEventControl(fd: number, request: PerfEventRequest): number;
 
   readonly bpffs: Bpffs;
   readonly system: System;
@@ -42,6 +52,28 @@ export interface Kernel extends Disposable {
   /** Why the verifier refused the last BPF_PROG_LOAD, where the kernel can say more than its log does. */
   diagnosis?(): Diagnosis | undefined;
 }
+
+/** What a watch waits for; `"readable"` where it is not said. */
+export type Readiness = "readable" | "writable";
+
+/** Fields of struct perf_event_attr, and the CPU. What is left out is zero. */
+export interface PerfEventAttr {
+  readonly cpu: number;
+  /** PERF_TYPE_… */
+  readonly type: number;
+  readonly config: number;
+  readonly sample_period?: number;
+  /** PERF_SAMPLE_… */
+  readonly sample_type?: number;
+  readonly disabled?: boolean;
+  /** Wakes readers after so many samples; 0 with no watermark: when the buffer is half full. */
+  readonly wakeup_events?: number;
+  /** Wakes readers after so many bytes, in the place of `wakeup_events`. */
+  readonly wakeup_watermark?: number;
+}
+
+/** PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_DISABLE, and PERF_EVENT_IOC_PAUSE_OUTPUT with 1 and 0. */
+export type PerfEventRequest = "enable" | "disable" | "pause" | "resume";
 
 export interface MmapOptions {
   /** Bytes. */

@@ -1,6 +1,15 @@
 // The running Linux kernel, by bpf(2).
 
-import type { Bpffs, Kernel, Mapping, MmapOptions, System } from "../kernel/kernel.ts";
+import type {
+  Bpffs,
+  Kernel,
+  Mapping,
+  MmapOptions,
+  PerfEventAttr,
+  PerfEventRequest,
+  Readiness,
+  System,
+} from "../kernel/kernel.ts";
 import { type Attr, attrs, BPF_ATTR_SIZE, type BpfCommand } from "../uapi/attr.ts";
 import {
   BPF_BTF_LOAD,
@@ -17,9 +26,10 @@ import { ArgumentMemory } from "./argument-memory.ts";
 import { linuxBpffs } from "./bpffs.ts";
 import { GuardedSlot } from "./guarded-memory.ts";
 import { mapObject } from "./mapping.ts";
+import { controlPerfEvent, openPerfEvent } from "./perf-event.ts";
 import { LinuxUnavailableError, openSyscalls, type Syscalls } from "./syscalls.ts";
 import { linuxSystem } from "./system.ts";
-import { watchReadable } from "./watch.ts";
+import { watch } from "./watch.ts";
 
 export { LinuxUnavailableError };
 
@@ -131,16 +141,24 @@ export class LinuxKernel implements Kernel {
     return mapObject(this.#syscalls, fd, options);
   }
 
-  watch(fd: number, callback: () => void): Disposable | number {
-    const watch = watchReadable(this.#syscalls, this.#arguments.slot(0), fd, callback);
-    if (typeof watch === "number") return watch;
-    this.#watches.add(watch);
+  watch(fd: number, callback: () => void, readiness: Readiness = "readable"): Disposable | number {
+    const watching = watch(this.#syscalls, this.#arguments.slot(0), fd, callback, readiness);
+    if (typeof watching === "number") return watching;
+    this.#watches.add(watching);
     return {
       [Symbol.dispose]: () => {
-        this.#watches.delete(watch);
-        watch[Symbol.dispose]();
+        this.#watches.delete(watching);
+        watching[Symbol.dispose]();
       },
     };
+  }
+
+  perfEventOpen(attr: PerfEventAttr): number {
+    return openPerfEvent(this.#syscalls, this.#arguments.slot(0), attr);
+  }
+
+  perfEventControl(fd: number, request: PerfEventRequest): number {
+    return controlPerfEvent(this.#syscalls, fd, request);
   }
 
   /** Ends the watches; file descriptors and mappings stay. */

@@ -12,6 +12,7 @@ export const MAP_NORESERVE = 0x4000;
 export const EPOLL_CLOEXEC = 0x8_0000;
 export const EPOLL_CTL_ADD = 1;
 export const EPOLLIN = 0x001;
+export const EPOLLOUT = 0x004;
 export const EPOLLET = 0x8000_0000;
 
 /** Why the running kernel cannot be reached at all: `code` tells the reasons apart. */
@@ -29,6 +30,8 @@ export class LinuxUnavailableError extends Error {
 export interface Syscalls {
   readonly pageSize: number;
   bpf(command: number, attr: number, size: number): number;
+  perfEventOpen(attr: number, pid: number, cpu: number, group: number, flags: number): number;
+  ioctl(fd: number, request: number, argument: number): number;
   mmap(address: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
   munmap(address: number, length: number): number;
   close(fd: number): number;
@@ -56,20 +59,30 @@ export async function openSyscalls(): Promise<Syscalls> {
       `this is ${process.platform}: BPF needs a Linux kernel; run on Linux`,
     );
   }
-  const bpfNumber = BPF_SYSCALL_NUMBERS[process.arch];
-  if (bpfNumber === undefined) {
-    const known = Object.keys(BPF_SYSCALL_NUMBERS).join(", ");
+  const numbers = SYSCALL_NUMBERS[process.arch];
+  if (numbers === undefined) {
+    const known = Object.keys(SYSCALL_NUMBERS).join(", ");
     throw new LinuxUnavailableError(
       "ENOSYS",
       `bpf(2) on ${process.arch} is not supported, only on ${known}; run there`,
     );
   }
-  syscalls ??= bind(await importKoffi(), bpfNumber);
+  syscalls ??= bind(await importKoffi(), numbers);
   return syscalls;
 }
 
+interface SyscallNumbers {
+  readonly bpf: number;
+  readonly perfEventOpen: number;
+}
+const GENERIC_NUMBERS: SyscallNumbers = { bpf: 280, perfEventOpen: 241 };
 /** By Node's name of the architecture; little-endian ones with 64 bits. */
-const BPF_SYSCALL_NUMBERS: Readonly<Record<string, number>> = { x64: 321, arm64: 280, riscv64: 280, loong64: 280 };
+const SYSCALL_NUMBERS: Readonly<Record<string, SyscallNumbers>> = {
+  x64: { bpf: 321, perfEventOpen: 298 },
+  arm64: GENERIC_NUMBERS,
+  riscv64: GENERIC_NUMBERS,
+  loong64: GENERIC_NUMBERS,
+};
 
 let syscalls: Syscalls | undefined;
 
@@ -86,7 +99,7 @@ async function importKoffi(): Promise<typeof import("koffi")> {
   }
 }
 
-function bind(koffi: typeof import("koffi"), bpfNumber: number): Syscalls {
+function bind(koffi: typeof import("koffi"), numbers: SyscallNumbers): Syscalls {
   const libc = koffi.load(null);
   // errno stands at a fixed address in each thread: a view on it is far cheaper than a call that asks.
   const errnoAddress = libc.func("int64_t __errno_location()")() as number;
@@ -103,9 +116,13 @@ function bind(koffi: typeof import("koffi"), bpfNumber: number): Syscalls {
     c: number,
   ) => number;
 
+  const perfEventOpen = native("int syscall(int, int64_t, int, int, int, uint64_t)");
+
   return {
     pageSize: libc.func("int getpagesize()")() as number,
-    bpf: (command, attr, size) => checked(syscall(bpfNumber, command, attr, size)),
+    bpf: (command, attr, size) => checked(syscall(numbers.bpf, command, attr, size)),
+    perfEventOpen: (attr, pid, cpu, group, flags) => perfEventOpen(numbers.perfEventOpen, attr, pid, cpu, group, flags),
+    ioctl: native("int ioctl(int, uint64_t, int64_t)"),
     mmap: native("int64_t mmap(int64_t, uint64_t, int, int, int, int64_t)"),
     munmap: native("int munmap(int64_t, uint64_t)"),
     close: native("int close(int)"),

@@ -12,5 +12,6 @@ export * from "./info.ts";
 export * from "./insn.ts";
 export * from "./link-types.ts";
 export * from "./map-types.ts";
+export * from "./perf-event.ts";
 export * from "./program-types.ts";
 export { decode, encode, type Memory, type Pointer, type Struct, type ValuesOf } from "./struct.ts";

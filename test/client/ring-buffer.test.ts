@@ -138,7 +138,9 @@ describe("RingBuffer", () => {
     using program = writer(kernel, ring);
     using reader = ring.ringBuffer();
     run(program);
-    expect(() => [...reader.drain()]).toThrow('ring buffer "events" of 4096 bytes: a record has 4 bytes; u64 needs 8');
+    expect(() => [...reader.drain()]).toThrow(
+      'ring buffer "events" of 4096 bytes, at position 0: a record has 4 bytes; u64 needs 8',
+    );
   });
 
   contract("without a codec a record is its bytes", (kernel) => {

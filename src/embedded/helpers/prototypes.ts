@@ -2,13 +2,6 @@
 // Linux: struct bpf_func_proto of each, kernel/bpf/helpers.c, kernel/bpf/ringbuf.c, net/core/filter.c
 
 import * as id from "../../uapi/helper-ids.ts";
-import {
-  BPF_MAP_TYPE_ARRAY,
-  BPF_MAP_TYPE_HASH,
-  BPF_MAP_TYPE_PERCPU_ARRAY,
-  BPF_MAP_TYPE_PERCPU_HASH,
-  BPF_MAP_TYPE_RINGBUF,
-} from "../../uapi/map-types.ts";
 
 export type Argument =
   /** Any value; an address only with CAP_PERFMON. */
@@ -18,6 +11,8 @@ export type Argument =
   /** Memory of the map's key size, or value size. */
   | "map key"
   | "map value"
+  /** Memory of the map's value size that the helper fills. */
+  | "uninitialised map value"
   /** Memory that is read, whose size is the next argument. */
   | "memory"
   | "memory or null"
@@ -42,7 +37,9 @@ export type Argument =
   /** A dynptr to a record, which is released. */
   | "record dynptr"
   /** Memory that a dynptr is to point to: a map's value. */
-  | "dynptr memory";
+  | "dynptr memory"
+  /** The struct bpf_spin_lock of a map value. */
+  | "lock";
 
 export type Return =
   | "integer"
@@ -61,8 +58,6 @@ export interface Prototype {
   readonly gplOnly?: boolean;
   /** Whether it needs CAP_PERFMON. */
   readonly perfmon?: boolean;
-  /** Types of maps that it works on; any that are not listed under another helper alone where absent. */
-  readonly maps?: readonly number[];
   /** Whether memory arguments may lie in the packet. */
   readonly packetMemory?: boolean;
   /** Whether it may move the packet, so that pointers into it end. */
@@ -73,9 +68,6 @@ export interface Prototype {
   readonly callsBack?: readonly CallbackArgument[];
 }
 
-const elements = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH];
-const perCpu = [BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH];
-const ringbuf = [BPF_MAP_TYPE_RINGBUF];
 const number: Prototype = { arguments: [], returns: "integer" };
 const resizePacket: Prototype = { arguments: ["context", "anything"], returns: "integer", movesPacket: true };
 const readKernel: Prototype = {
@@ -96,7 +88,6 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
     {
       arguments: ["map", "map key"],
       returns: "map value or null",
-      maps: elements,
       packetMemory: true,
     },
   ],
@@ -105,24 +96,42 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
     {
       arguments: ["map", "map key", "map value", "anything"],
       returns: "integer",
-      maps: elements,
       packetMemory: true,
       writesMap: true,
     },
   ],
   [
     id.BPF_FUNC_map_delete_elem,
-    { arguments: ["map", "map key"], returns: "integer", maps: elements, packetMemory: true, writesMap: true },
+    { arguments: ["map", "map key"], returns: "integer", packetMemory: true, writesMap: true },
   ],
   [
     id.BPF_FUNC_map_lookup_percpu_elem,
     {
       arguments: ["map", "map key", "anything"],
       returns: "map value or null",
-      maps: perCpu,
       packetMemory: true,
     },
   ],
+  [
+    id.BPF_FUNC_map_push_elem,
+    { arguments: ["map", "map value", "anything"], returns: "integer", packetMemory: true, writesMap: true },
+  ],
+  [id.BPF_FUNC_map_pop_elem, { arguments: ["map", "uninitialised map value"], returns: "integer", writesMap: true }],
+  [id.BPF_FUNC_map_peek_elem, { arguments: ["map", "uninitialised map value"], returns: "integer" }],
+  [id.BPF_FUNC_spin_lock, { arguments: ["lock"], returns: "nothing" }],
+  [id.BPF_FUNC_spin_unlock, { arguments: ["lock"], returns: "nothing" }],
+  [id.BPF_FUNC_tail_call, { arguments: ["context", "map", "anything"], returns: "nothing", movesPacket: true }],
+  [id.BPF_FUNC_redirect_map, { arguments: ["map", "anything", "anything"], returns: "integer" }],
+  [
+    id.BPF_FUNC_perf_event_output,
+    {
+      arguments: ["context", "map", "anything", "memory", "size or zero"],
+      returns: "integer",
+      gplOnly: true,
+    },
+  ],
+  [id.BPF_FUNC_skb_under_cgroup, { arguments: ["context", "map", "anything"], returns: "integer" }],
+  [id.BPF_FUNC_current_task_under_cgroup, { arguments: ["map", "anything"], returns: "integer" }],
   [id.BPF_FUNC_ktime_get_ns, number],
   [id.BPF_FUNC_ktime_get_boot_ns, number],
   [id.BPF_FUNC_ktime_get_coarse_ns, number],
@@ -143,20 +152,14 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   ],
   [id.BPF_FUNC_probe_read_kernel, readKernel],
   [id.BPF_FUNC_probe_read_kernel_str, readKernel],
-  [
-    id.BPF_FUNC_ringbuf_output,
-    { arguments: ["map", "memory", "size or zero", "anything"], returns: "integer", maps: ringbuf },
-  ],
-  [
-    id.BPF_FUNC_ringbuf_reserve,
-    { arguments: ["map", "constant size", "anything"], returns: "record or null", maps: ringbuf },
-  ],
+  [id.BPF_FUNC_ringbuf_output, { arguments: ["map", "memory", "size or zero", "anything"], returns: "integer" }],
+  [id.BPF_FUNC_ringbuf_reserve, { arguments: ["map", "constant size", "anything"], returns: "record or null" }],
   [id.BPF_FUNC_ringbuf_submit, { arguments: ["record", "anything"], returns: "nothing" }],
   [id.BPF_FUNC_ringbuf_discard, { arguments: ["record", "anything"], returns: "nothing" }],
-  [id.BPF_FUNC_ringbuf_query, { arguments: ["map", "anything"], returns: "integer", maps: ringbuf }],
+  [id.BPF_FUNC_ringbuf_query, { arguments: ["map", "anything"], returns: "integer" }],
   [
     id.BPF_FUNC_ringbuf_reserve_dynptr,
-    { arguments: ["map", "anything", "anything", "new record dynptr"], returns: "integer", maps: ringbuf },
+    { arguments: ["map", "anything", "anything", "new record dynptr"], returns: "integer" },
   ],
   [id.BPF_FUNC_ringbuf_submit_dynptr, { arguments: ["record dynptr", "anything"], returns: "nothing" }],
   [id.BPF_FUNC_ringbuf_discard_dynptr, { arguments: ["record dynptr", "anything"], returns: "nothing" }],
@@ -210,7 +213,6 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
     {
       arguments: ["map", "function", "stack or null", "anything"],
       returns: "integer",
-      maps: elements,
       callsBack: ["map", "map key", "map value", "context"],
     },
   ],

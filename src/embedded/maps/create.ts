@@ -10,7 +10,8 @@ import { findBtf, References } from "../objects.ts";
 import { capable, type KernelState } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
 import { families } from "./families.ts";
-import { type EmbeddedMap, type MapAttributes, type MapFamily, NUMA_NO_NODE, stride } from "./map.ts";
+import { type EmbeddedMap, type MapFamily, NUMA_NO_NODE, stride } from "./map.ts";
+import { checkSpecialFields, type SpecialField, setSpecialFields, specialFields } from "./special-fields.ts";
 
 /** The one node that there is, and none in particular. */
 const NUMA_NODES: readonly number[] = [0, NUMA_NO_NODE];
@@ -37,22 +38,29 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   if (attr.map_ifindex !== 0) return offloadError(state, attr);
   const allocationError = family.checkAllocation?.(attr) ?? 0;
   if (allocationError !== 0) return allocationError;
+  const max_entries = family.roundEntries?.(attr, state.cpus) ?? attr.max_entries;
   if (family.memoryNeeded(attr, state.cpus) > state.memoryLimit - machine.bytesInUse()) return -ENOMEM;
   if (!isObjectName(attr.map_name)) return -EINVAL;
 
   let btf: EmbeddedBtf | undefined;
+  let fields: readonly SpecialField[] = [];
   if (attr.btf_value_type_id !== 0) {
     const found = findBtf(state.files, attr.btf_fd);
     if (typeof found === "number") return found;
-    const btfError = checkBtf(found, family, attr);
-    if (btfError !== 0) return btfError;
+    const checked = checkBtf(found, family, attr);
+    if (typeof checked === "number") return checked;
     btf = found;
+    fields = checked;
   }
   if (attr.excl_prog_hash !== null || attr.excl_prog_hash_size !== 0) return -EINVAL;
 
-  const handle = machine.mapCreate(attr.map_type, attr.key_size, attr.value_size, attr.max_entries, attr.map_flags);
+  const handle = machine.mapCreate(attr.map_type, attr.key_size, attr.value_size, max_entries, attr.map_flags);
   if (handle < 0) return handle;
   memory.reach(machine.memory.buffer.byteLength);
+  if (!setSpecialFields(machine, memory, handle, fields, attr.value_size)) {
+    machine.mapDestroy(handle);
+    return -ENOMEM;
+  }
   const storage = new References(() => machine.mapDestroy(handle));
   storage.take();
   btf?.references.take();
@@ -72,9 +80,10 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       map_type: attr.map_type,
       key_size: attr.key_size,
       value_size: attr.value_size,
-      max_entries: attr.max_entries,
+      max_entries,
       map_flags: attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY),
       userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
+      fields,
       btf,
       btf_key_type_id: attr.btf_key_type_id,
       btf_value_type_id: attr.btf_value_type_id,
@@ -95,10 +104,13 @@ function offloadError(state: KernelState, { map_type, map_ifindex }: MapCreate):
 /** Whether a field of 16 bytes holds the name of a map or a program: letters, digits, `_` and `.`, and a NUL behind them. */
 export const isObjectName = (name: string): boolean => /^[A-Za-z0-9_.]{0,15}$/.test(name);
 
-function checkBtf(btf: EmbeddedBtf, family: MapFamily, attr: MapCreate): number {
+/** The special fields of a map's values, or -errno. */
+function checkBtf(btf: EmbeddedBtf, family: MapFamily, attr: MapCreate): readonly SpecialField[] | number {
   const key = attr.btf_key_type_id === 0 ? btf.types.type(0) : sizedType(btf, attr.btf_key_type_id, attr.key_size);
   if (key === undefined || (key.kind === "void" && family.checkKeyType === undefined)) return -EINVAL;
   const value = sizedType(btf, attr.btf_value_type_id, attr.value_size);
   if (value === undefined) return -EINVAL;
-  return family.checkKeyType?.(attr as MapAttributes, key, value) ?? 0;
+  const fields = specialFields(btf.types, value);
+  const error = checkSpecialFields(fields, attr) || (family.checkKeyType?.(attr, key, value) ?? 0);
+  return error === 0 ? fields : error;
 }

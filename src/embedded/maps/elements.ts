@@ -10,6 +10,7 @@ import type { UserPointer } from "../memory.ts";
 import type { File } from "../objects.ts";
 import type { KernelState } from "../state.ts";
 import { type EmbeddedMap, stride } from "./map.ts";
+import { hasSpinLock } from "./special-fields.ts";
 
 export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_LOOKUP_ELEM>): number {
   const flags = flagsOf(attr.flags);
@@ -18,7 +19,7 @@ export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF
   if (typeof file === "number") return file;
   const map = file.object;
   if (!file.canRead) return -EPERM;
-  if (flags !== 0) return -EINVAL;
+  if (flags !== 0 && !hasSpinLock(map.fields)) return -EINVAL;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
   const { lookup } = map.family.operations;
@@ -34,7 +35,7 @@ export function updateElement(state: KernelState, attr: Attr<typeof commands.BPF
   const map = file.object;
   if (!mayWrite(file, map)) return -EPERM;
   const flags = flagsOf(attr.flags);
-  if ((flags & BPF_F_LOCK) !== 0) return -EINVAL;
+  if ((flags & BPF_F_LOCK) !== 0 && !hasSpinLock(map.fields)) return -EINVAL;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
   const value = key + stride(map.key_size);
@@ -77,7 +78,7 @@ export function lookupAndDeleteElement(
   if (typeof file === "number") return file;
   const map = file.object;
   if (!file.canRead || !mayWrite(file, map)) return -EPERM;
-  if (flags !== 0) return -EINVAL;
+  if (flags !== 0 && !hasSpinLock(map.fields)) return -EINVAL;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
   const room = key + stride(map.key_size);
@@ -116,7 +117,8 @@ export function mayAccess(file: MapFile, access: MapAccess): number {
 }
 
 /** 0, or -EINVAL for flags of an element that its map does not know. */
-export const lockFlags = (_map: EmbeddedMap, flags: number | bigint): number => (Number(flags) === 0 ? 0 : -EINVAL);
+export const lockFlags = ({ fields }: EmbeddedMap, flags: number | bigint): number =>
+  Number(flags) === 0 || (Number(flags) === BPF_F_LOCK && hasSpinLock(fields)) ? 0 : -EINVAL;
 
 const mayWrite = (file: File, map: EmbeddedMap): boolean => file.canWrite && !map.frozen;
 

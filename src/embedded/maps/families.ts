@@ -3,12 +3,14 @@
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
   BPF_MAP_TYPE_PERCPU_HASH,
   BPF_MAP_TYPE_RINGBUF,
 } from "../../uapi/map-types.ts";
 import { array, perCpuArray } from "./array.ts";
-import { hash, perCpuHash } from "./hash.ts";
+import { hash, lruHash, lruPerCpuHash, perCpuHash } from "./hash.ts";
 import type { MapFamily } from "./map.ts";
 import { ringbuf } from "./ringbuf.ts";
 
@@ -17,5 +19,7 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [BPF_MAP_TYPE_ARRAY, array],
   [BPF_MAP_TYPE_PERCPU_HASH, perCpuHash],
   [BPF_MAP_TYPE_PERCPU_ARRAY, perCpuArray],
+  [BPF_MAP_TYPE_LRU_HASH, lruHash],
+  [BPF_MAP_TYPE_LRU_PERCPU_HASH, lruPerCpuHash],
   [BPF_MAP_TYPE_RINGBUF, ringbuf],
 ]);

@@ -1,11 +1,16 @@
 // The commands on elements of maps whose elements the machine holds.
 
 import { EINVAL, ENOENT } from "../../uapi/errno.ts";
-import { BPF_EXIST } from "../../uapi/flags.ts";
+import { BPF_EXIST, BPF_F_LOCK } from "../../uapi/flags.ts";
 import type { Operations } from "./map.ts";
+import { withoutSpecialFields } from "./special-fields.ts";
 
 export const walk: Operations = {
-  lookup: ({ machine }, map, key) => machine.mapLookup(map.handle, key) || -ENOENT,
+  lookup({ machine, memory }, map, key, room) {
+    const value = machine.mapLookup(map.handle, key);
+    if (value === 0) return -ENOENT;
+    return map.fields.length === 0 ? value : withoutSpecialFields(memory, map, value, room);
+  },
   nextKey: ({ machine }, map, key, next) => machine.mapNextKey(map.handle, key, next),
 };
 
@@ -13,7 +18,7 @@ export const walk: Operations = {
 export const fixedElements: Operations = {
   ...walk,
   update: ({ machine }, map, key, value, flags) =>
-    flags > BPF_EXIST ? -EINVAL : machine.mapUpdate(map.handle, key, value, flags),
+    (flags & ~BPF_F_LOCK) > BPF_EXIST ? -EINVAL : machine.mapUpdate(map.handle, key, value, flags),
   remove: ({ machine }, map, key) => machine.mapDelete(map.handle, key),
 };
 
@@ -23,7 +28,7 @@ export const elements: Operations = {
   lookupAndDelete({ machine, memory }, map, key, room) {
     const value = machine.mapLookup(map.handle, key);
     if (value === 0) return -ENOENT;
-    memory.u8.copyWithin(room, value, value + map.userValueSize);
+    withoutSpecialFields(memory, map, value, room);
     return machine.mapDelete(map.handle, key);
   },
 };

@@ -7,6 +7,7 @@ import type { EmbeddedBtf } from "../btf.ts";
 import type { MachineMemory } from "../memory.ts";
 import type { References } from "../objects.ts";
 import type { Capability, KernelState } from "../state.ts";
+import type { SpecialField } from "./special-fields.ts";
 
 /** Fields of BPF_MAP_CREATE that a family looks at. */
 export interface MapAttributes {
@@ -27,6 +28,8 @@ export interface MapFamily {
   check?(attributes: MapAttributes, capable: (capability: Capability) => boolean): number;
   /** Checks that Linux leaves to the allocation, behind the caller's right. */
   checkAllocation?(attributes: MapAttributes): number;
+  /** What max_entries becomes; absent: it stays. */
+  roundEntries?(attributes: MapAttributes, cpus: number): number;
   /** Fewest bytes that the map takes; where they are not there, creating is ENOMEM. */
   memoryNeeded(attributes: MapAttributes, cpus: number): number;
   /** What the BTF type of a key may be, beyond its size; absent: any type. */
@@ -41,6 +44,8 @@ export interface MapFamily {
   checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean): number;
   /** Whether readers find something; absent: a file descriptor never becomes readable. */
   isReadable?(data: number, memory: MachineMemory): boolean;
+  /** Whether writers in user space find room; absent: a file descriptor never becomes writable. */
+  isWritable?(data: number, memory: MachineMemory): boolean;
 }
 
 /**
@@ -73,6 +78,8 @@ export interface EmbeddedMap extends Omit<MapAttributes, "numa_node"> {
   readonly handle: number;
   /** Bytes of a value as commands see it: those of all CPUs in a per-CPU map. */
   readonly userValueSize: number;
+  /** What of a value belongs to the kernel, in the order of offsets. */
+  readonly fields: readonly SpecialField[];
   readonly btf: EmbeddedBtf | undefined;
   readonly btf_key_type_id: number;
   readonly btf_value_type_id: number;

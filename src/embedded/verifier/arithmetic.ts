@@ -166,7 +166,7 @@ function checkMovable(base: Pointer, amount: Scalar, register: number): void {
     deny("null-check", words, register);
   }
   const fixed = base.kind === "map_ptr" && scalars.isZero(amount);
-  if (base.kind === "pkt_end" || (base.kind === "map_ptr" && !fixed)) {
+  if (base.kind === "pkt_end" || base.kind === "xdp_sock" || (base.kind === "map_ptr" && !fixed)) {
     deny("pointer-arithmetic", `R${register} pointer arithmetic on ${typeName(base)} prohibited`, register);
   }
   // Linux takes what was added to a linked number for its offset.

@@ -3,7 +3,9 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import * as insn from "../../uapi/insn.ts";
+import { BPF_MAP_TYPE_XSKMAP } from "../../uapi/map-types.ts";
 import { follow } from "./links.ts";
+import { hasLock } from "./locks.ts";
 import { deny, reject } from "./refusal.ts";
 import type { Bounds, Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
@@ -255,13 +257,20 @@ const min = (a: bigint, b: bigint) => (a < b ? a : b);
 function settleNull(state: State, id: number, isNull: boolean): void {
   const change = (value: Value): Value => {
     if (!isPointer(value) || value.id !== id || !value.nullable) return value;
-    if (!isNull) return { ...value, nullable: false, id: 0 };
+    if (!isNull) return withoutNull(value);
     if (value.reference === id) {
       state.references = state.references.filter((reference) => reference.id !== value.reference);
     }
     return scalars.ZERO;
   };
   mapValues(state, change);
+}
+
+/** A pointer that is not NULL. One that may point to a lock keeps its id, which tells locks apart. */
+function withoutNull(value: Pointer): Pointer {
+  if (value.map?.inner) return { ...value, kind: "map_ptr", nullable: false, id: 0, map: value.map.inner };
+  if (value.map?.type === BPF_MAP_TYPE_XSKMAP) return pointer("xdp_sock");
+  return { ...value, nullable: false, id: hasLock(value.map) ? value.id : 0 };
 }
 
 interface PacketCheck {

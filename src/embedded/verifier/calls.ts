@@ -3,14 +3,27 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import { E2BIG, ENOTSUPP } from "../../uapi/errno.ts";
-import { BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
+import { BPF_F_INNER_MAP, BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
 import * as helperIds from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
-import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../../uapi/map-types.ts";
+import {
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_BLOOM_FILTER,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_PROG_ARRAY,
+  BPF_MAP_TYPE_SOCKHASH,
+  BPF_MAP_TYPE_SOCKMAP,
+} from "../../uapi/map-types.ts";
 import { namesByNumber } from "../../uapi/names.ts";
 import { type Argument, type Prototype, prototypes } from "../helpers/prototypes.ts";
 import { type Callback, enterCallback, leaveCallback } from "./callbacks.ts";
 import { makeDynptr, releaseDynptr, useDynptr } from "./dynptr.ts";
+import { hasLock, useLock } from "./locks.ts";
+import { goTogether } from "./map-rules.ts";
 import { checkHelperMemory, checkUnmodified, denyMemoryType } from "./memory.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
@@ -32,7 +45,7 @@ export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction):
   prototype.arguments.forEach((argument, index) => {
     checkArgument(walk, call, argument, index + 1);
   });
-  if (call.map) checkMap(call, call.map);
+  if (call.map) checkMap(walk, call, call.map);
   if (call.released) walk.release(call.released);
   checkDynptrMemory(walk, call);
   const callback = prototype.callsBack && enterCallback(walk, id, prototype.callsBack);
@@ -125,12 +138,15 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       call.map = value.map!;
       return;
     case "map key":
-    case "map value": {
+    case "map value":
+    case "uninitialised map value": {
+      if (argument !== "map key" && socketMaps.includes(call.map!.type)) denySocket(value, register, argument);
       const size = argument === "map key" ? call.map!.keySize : call.map!.valueSize;
       checkMemoryType(value, register);
       if (size === 0) deny("helper-argument", "invalid zero-sized read", register);
-      checkHelperMemory(walk, register, size, { write: false, whole: true, packet: true });
-      if (argument === "map key" && arrays.includes(call.map!.type)) call.key = constantKey(walk, value as Pointer);
+      const write = argument === "uninitialised map value" && call.map!.type !== BPF_MAP_TYPE_BLOOM_FILTER;
+      checkHelperMemory(walk, register, size, { write, whole: true, packet: true });
+      if (argument === "map key" && hasEveryKey(call.map!)) call.key = constantKey(walk, value as Pointer);
       return;
     }
     case "memory":
@@ -183,6 +199,9 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       if (isScalar(value) && scalars.isZero(value)) walk.needExact(value);
       else expectKind(value, register, "fp");
       return;
+    case "lock":
+      useLock(walk, value, register, call.id === helperIds.BPF_FUNC_spin_unlock);
+      return;
   }
 }
 
@@ -195,8 +214,28 @@ function denyType(value: Value, register: number, expected: string): never {
   deny(rule, `R${register} type=${typeName(value)} expected=${expected}`, register);
 }
 
-/** Maps that have an element for every key below max_entries. */
-const arrays: readonly number[] = [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY];
+/** Whether there is an element for every key below max_entries; of an inner map with BPF_F_INNER_MAP there may be fewer. */
+const hasEveryKey = ({ type, flags }: VerifierMap): boolean =>
+  (type === BPF_MAP_TYPE_ARRAY || type === BPF_MAP_TYPE_PERCPU_ARRAY) && (flags & BPF_F_INNER_MAP) === 0;
+
+/** Maps whose elements bpf_for_each_map_elem visits. */
+const withElements: readonly number[] = [
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
+];
+
+/** Maps whose values are sockets to programs. */
+const socketMaps: readonly number[] = [BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH];
+
+/** There is no pointer to a socket in the embedded kernel. */
+function denySocket(value: Value, register: number, argument: Argument): never {
+  if (argument !== "map value") reject("helper-argument", "invalid arg_type for sockmap/sockhash", register);
+  denyType(value, register, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_");
+}
 
 const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_key", "map_value", "mem", "ringbuf_mem"];
 
@@ -204,15 +243,22 @@ function checkMemoryType(value: Value, register: number): void {
   if (!isPointer(value) || value.nullable || !memoryKinds.includes(value.kind)) denyMemoryType(register, value);
 }
 
-function checkMap({ id, prototype }: Call, map: VerifierMap): void {
-  if (prototype.maps && !prototype.maps.includes(map.type)) {
-    if (prototype.callsBack?.includes("map")) {
-      throw new Refusal(ENOTSUPP, "helper-argument", "callback function not allowed for map", 1);
-    }
-    reject("helper-argument", `cannot pass map_type ${map.type} into func ${helperName(id)}`, 1);
-  }
+function checkMap(walk: Walk, { id, prototype }: Call, map: VerifierMap): void {
+  const register = prototype.arguments.indexOf("map") + 1;
   if (prototype.writesMap && (map.flags & BPF_F_RDONLY_PROG) !== 0) {
-    deny("map-permission", "write into map forbidden", 1);
+    deny("map-permission", "write into map forbidden", register);
+  }
+  if (id === helperIds.BPF_FUNC_tail_call) {
+    if (map.type !== BPF_MAP_TYPE_PROG_ARRAY) {
+      reject("helper-argument", "expected prog array map for tail call", register);
+    }
+    walk.checkReleased("tail_call");
+  }
+  if (prototype.callsBack?.includes("map") && !withElements.includes(map.type)) {
+    throw new Refusal(ENOTSUPP, "helper-argument", "callback function not allowed for map", register);
+  }
+  if (!goTogether(id, map.type)) {
+    reject("helper-argument", `cannot pass map_type ${map.type} into func ${helperName(id)}`, register);
   }
 }
 
@@ -277,8 +323,11 @@ function returnValue(walk: Walk, { id, prototype, map, recordSize, dynptr, key }
     case "nothing":
       return undefined;
     case "map value or null":
+      if (socketMaps.includes(map!.type)) {
+        reject("unsupported", "pointers to sockets are not in the embedded kernel", 0);
+      }
       if (id === helperIds.BPF_FUNC_map_lookup_elem && key !== undefined && key < BigInt(map!.maxEntries)) {
-        return pointer("map_value", { map: map! });
+        return pointer("map_value", { map: map!, id: hasLock(map) ? walk.newId() : 0 });
       }
       return pointer("map_value", { nullable: true, id: walk.newId(), map: map! });
     case "record or null": {

@@ -170,8 +170,10 @@ export function covers(old: Checkpoint, state: State, live: readonly number[], c
   if (before.frames.length !== state.frames.length || before.references.length !== state.references.length)
     return false;
   const ids = new Map<number, number>();
+  const sameLock = before.lock?.map === state.lock?.map && sameId(ids, before.lock?.id ?? 0, state.lock?.id ?? 0);
   const sameReferences = before.references.every(({ id }, index) => sameId(ids, id, state.references[index]!.id));
   return (
+    sameLock &&
     sameReferences &&
     before.frames.every((frame, number) => {
       const now = state.frames[number]!;

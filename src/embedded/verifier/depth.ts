@@ -5,7 +5,7 @@ import type { Instruction } from "../../asm/instruction.ts";
 import { E2BIG } from "../../uapi/errno.ts";
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../../uapi/insn.ts";
 import { deny, Refusal } from "./refusal.ts";
-import { isLocalCall, namesFunction, type Structure } from "./structure.ts";
+import { isLocalCall, isTailCall, namesFunction, type Structure } from "./structure.ts";
 
 /** Bytes to which the stack of a function is rounded up. */
 const GRANULE = 16;
@@ -17,10 +17,13 @@ export function checkStackDepth(
   depths: readonly number[],
 ): void {
   const calls = starts.map(() => new Set<number>());
+  const tailCalls = new Set<number>();
   instructions.forEach((instruction, at) => {
+    if (isTailCall(instruction)) tailCalls.add(subprogramOf[at]!);
     if (isLocalCall(instruction) || namesFunction(instruction))
       calls[subprogramOf[at]!]!.add(subprogramOf[at + 1 + instruction.imm]!);
   });
+  const rounded = (subprogram: number): number => Math.ceil(depths[subprogram]! / GRANULE) * GRANULE;
   // Deepest stack and longest chain from each subprogram; calls that go in a circle were refused while walking.
   const known: ({ readonly bytes: number; readonly frames: number } | undefined)[] = [];
   const measure = (subprogram: number, above: number): { readonly bytes: number; readonly frames: number } => {
@@ -34,13 +37,34 @@ export function checkStackDepth(
       const chain = measure(callee, above + 1);
       below = { bytes: Math.max(below.bytes, chain.bytes), frames: Math.max(below.frames, chain.frames) };
     }
-    const own = Math.ceil(depths[subprogram]! / GRANULE) * GRANULE;
-    const result = { bytes: own + below.bytes, frames: below.frames + 1 };
+    const result = { bytes: rounded(subprogram) + below.bytes, frames: below.frames + 1 };
     known[subprogram] = result;
     return result;
   };
   const { bytes, frames } = measure(0, 0);
+  checkTailCalls(calls, tailCalls, rounded);
   if (bytes > MAX_BPF_STACK) {
     deny("stack-depth", `combined stack size of ${frames} calls is ${bytes}. Too large`);
   }
+}
+
+/** Bytes of stack that callers of a function with a tail call stay below: the next program begins a stack of its own. */
+const MAX_STACK_ABOVE_TAIL_CALL = 256;
+
+function checkTailCalls(
+  calls: readonly ReadonlySet<number>[],
+  tailCalls: ReadonlySet<number>,
+  sizeOf: (subprogram: number) => number,
+): void {
+  const deepest = new Map<number, number>();
+  const visit = (subprogram: number, above: number): void => {
+    if ((deepest.get(subprogram) ?? -1) >= above) return;
+    deepest.set(subprogram, above);
+    if (subprogram > 0 && tailCalls.has(subprogram) && above >= MAX_STACK_ABOVE_TAIL_CALL) {
+      const words = "tail_calls are not allowed when call stack of previous frames is";
+      deny("stack-depth", `${words} ${above} bytes. Too large`);
+    }
+    for (const callee of calls[subprogram]!) visit(callee, above + sizeOf(subprogram));
+  };
+  visit(0, 0);
 }

@@ -15,6 +15,7 @@ import { callHelper, callSubprogram, returnToCaller } from "./calls.ts";
 import { type Checkpoint, covers, inherit, isFinal, takeCheckpoint } from "./checkpoint.ts";
 import { checkStackDepth } from "./depth.ts";
 import { diagnose } from "./diagnose.ts";
+import { checkUnlocked } from "./locks.ts";
 import { Log } from "./log.ts";
 import { load, store } from "./memory.ts";
 import { loadFromPacket } from "./packet-load.ts";
@@ -22,7 +23,7 @@ import { deny, Refusal, reject } from "./refusal.ts";
 import { checkReturn } from "./return-value.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
-import { CALL, checkStructure, EXIT, isLocalCall, jumpTarget } from "./structure.ts";
+import { CALL, checkStructure, EXIT, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
 import { isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
 import type { Statistics, Verdict, VerifierInput } from "./verify.ts";
 import { Walk } from "./walk.ts";
@@ -65,7 +66,7 @@ function prepare(input: VerifierInput, log: Log): Search {
   if (!model.sleepable && isSleepable) {
     reject("privilege", "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
   }
-  const structure = checkStructure(input.instructions, input.maps);
+  const structure = checkStructure(input);
   const frame = newFrame(0, -1);
   frame.registers[1] = pointer("ctx");
   frame.registers[10] = pointer("fp");
@@ -73,6 +74,7 @@ function prepare(input: VerifierInput, log: Log): Search {
     frames: [frame],
     references: [],
     callbacks: 0,
+    lock: undefined,
     parent: undefined,
     written: 0n,
     history: undefined,
@@ -229,9 +231,11 @@ class Search {
     this.jumps++;
     if (opcode === CALL) {
       this.note("called");
+      checkUnlocked(walk, instruction);
       if (!isLocalCall(instruction)) {
         const callback = callHelper(walk, instruction);
         if (callback) this.wait(callback.state, callback.start);
+        if (isTailCall(instruction) && walk.depth > 0) this.leaveByTailCall();
         return walk.at + 1;
       }
       callSubprogram(walk, instruction);
@@ -268,13 +272,26 @@ class Search {
     return walk.at + 1;
   }
 
-  /** Keeps a path for later. */
+  /** The program that a tail call in a subprogram went to has ended: it returns to the caller, with any number. */
+  private leaveByTailCall(): void {
+    const { walk } = this;
+    const state = copyState(walk.state);
+    const { returnTo } = state.frames.pop()!;
+    const caller = state.frames.at(-1)!;
+    caller.registers[0] = scalars.UNKNOWN;
+    caller.madeAt[0] = walk.at;
+    state.history = { instruction: walk.at, text: "tail call", before: state.history };
+    this.wait(state, returnTo);
+  }
+
+  /** Keeps another way on for later. */
   private wait(state: State, at: number): void {
-    if (this.pending.length >= MAX_PENDING) {
-      throw new Refusal(E2BIG, "complexity", `The sequence of ${this.pending.length + 1} jumps is too complex.`);
+    const { walk, log, pending } = this;
+    if (pending.length >= MAX_PENDING) {
+      throw new Refusal(E2BIG, "complexity", `The sequence of ${pending.length + 1} jumps is too complex.`);
     }
     if (state.parent) state.parent.branches++;
-    this.pending.push({ state, at, from: this.walk.at, logLength: this.log.length });
+    pending.push({ state, at, from: walk.at, logLength: log.length });
   }
 
   private note(text: string): void {

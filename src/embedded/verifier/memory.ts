@@ -46,6 +46,9 @@ export function load(walk: Walk, access: Access): Value {
     case "pkt_meta":
       checkPacket(base, register, offset, size);
       break;
+    case "xdp_sock":
+      checkXdpSocket(register, offset, size);
+      break;
     default:
       deny("invalid-access", `R${register} invalid mem access '${typeName(base)}'`, register);
   }
@@ -116,7 +119,7 @@ export function checkHelperMemory(walk: Walk, register: number, size: number, us
       checkPacket(base, register, 0, size);
       return;
     case "map_value":
-      checkMapValue(base, register, 0, size, use.write ? "write" : "read");
+      checkMapValue(base, register, 0, size, use.write ? "write" : "read", false);
       return;
     case "map_key":
       if (use.write) deny("map-permission", `R${register} cannot write into map_key`, register);
@@ -172,7 +175,14 @@ function checkAlignment(base: Pointer, offset: number, size: number): void {
   deny("alignment", `misaligned ${where} size ${size}`);
 }
 
-function checkMapValue(base: Pointer, register: number, offset: number, size: number, mode: "read" | "write"): void {
+function checkMapValue(
+  base: Pointer,
+  register: number,
+  offset: number,
+  size: number,
+  mode: "read" | "write",
+  direct = true,
+): void {
   const { flags, valueSize } = base.map!;
   const forbidden = mode === "read" ? BPF_F_WRONLY_PROG : BPF_F_RDONLY_PROG;
   if ((flags & forbidden) !== 0) {
@@ -180,6 +190,25 @@ function checkMapValue(base: Pointer, register: number, offset: number, size: nu
     deny("map-permission", `${words}, value_size=${valueSize} off=${base.offset + offset} size=${size}`, register);
   }
   checkRegion(base, register, offset, size, valueSize);
+  checkSpecialFields(base, register, offset, size, direct);
+}
+
+/** Fields that hold pointers to kernel objects, which instructions could access. */
+const pointerFields: readonly string[] = ["kptr", "percpu_kptr", "uptr"];
+
+/** Refuses what touches a lock, a timer, …: the kernel alone does. */
+function checkSpecialFields(base: Pointer, register: number, offset: number, size: number, direct: boolean): void {
+  const start = base.offset + offset;
+  const first = start + Number(base.variable.wide.smin);
+  const end = start + Number(base.variable.wide.umax) + size;
+  for (const field of base.map!.fields ?? []) {
+    if (first >= field.offset + field.size || field.offset >= end) continue;
+    if (!pointerFields.includes(field.kind)) {
+      deny("map-permission", `${field.kind} cannot be accessed directly by load/store`, register);
+    }
+    if (!direct) deny("map-permission", `${field.kind} cannot be accessed indirectly by helper`, register);
+    reject("unsupported", `${field.kind} in a map value is not in the embedded kernel yet`, register);
+  }
 }
 
 const regionNames: Partial<Record<Pointer["kind"], string>> = {
@@ -220,6 +249,13 @@ function checkPacket(base: Pointer, register: number, offset: number, size: numb
   if (at >= 0 && at + size <= base.range) return;
   const words = `invalid access to packet, off=${at} size=${size}, R${register}(id=${base.id},off=${at},r=${base.range})`;
   deny("packet-bounds", `${words}\nR${register} offset is outside of the packet`, register);
+}
+
+/** Of struct bpf_xdp_sock there is queue_id, a u32. */
+function checkXdpSocket(register: number, offset: number, size: number): void {
+  if (offset !== 0 || size !== 4) {
+    reject("memory-bounds", `R${register} invalid xdp_sock access off=${offset} size=${size}`, register);
+  }
 }
 
 function loadContext(walk: Walk, base: Pointer, { register, offset, size, signed }: Access): Value {

@@ -4,6 +4,7 @@
 import { MAX_BPF_STACK } from "../../uapi/insn.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { isPointer, isScalar, print, type Value } from "./values.ts";
+import type { VerifierMap } from "./verify.ts";
 
 /** What a byte of the stack holds. */
 export const INVALID = 0;
@@ -52,6 +53,12 @@ export interface Reference {
   readonly instruction: number;
 }
 
+/** A bpf_spin_lock that is held: which map's, and the id of the pointer through which it was taken. */
+export interface Lock {
+  readonly map: VerifierMap;
+  readonly id: number;
+}
+
 /** A branch or call that the path took; the newest first. */
 export interface Step {
   readonly instruction: number;
@@ -64,6 +71,7 @@ export interface State {
   references: readonly Reference[];
   /** Callbacks that were entered on this path. */
   callbacks: number;
+  lock: Lock | undefined;
   /** The last checkpoint on the path. */
   parent: Checkpoint | undefined;
   /** Stack places wholly written since that checkpoint. */

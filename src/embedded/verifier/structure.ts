@@ -3,11 +3,13 @@
 
 import { type Instruction, LD_IMM64 } from "../../asm/instruction.ts";
 import { EBADF, EOPNOTSUPP } from "../../uapi/errno.ts";
+import { BPF_FUNC_tail_call } from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
 import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
 import { prototypes } from "../helpers/prototypes.ts";
+import { checkMapOfProgram } from "./map-rules.ts";
 import { Refusal, reject } from "./refusal.ts";
-import type { VerifierMap } from "./verify.ts";
+import type { VerifierInput, VerifierMap } from "./verify.ts";
 
 export interface Structure {
   /** First slots of the subprograms; the main program is first. */
@@ -29,13 +31,12 @@ const JA32 = insn.BPF_JMP32 | insn.BPF_JA;
 export const MAX_DIRECT_VALUE_OFFSET = 1 << 29;
 const MAX_SUBPROGRAMS = 256;
 
-export function checkStructure(
-  instructions: readonly Instruction[],
-  maps: ReadonlyMap<number, VerifierMap>,
-): Structure {
+export function checkStructure(input: VerifierInput): Structure {
+  const { instructions } = input;
   const starts = findSubprograms(instructions);
   checkJumps(instructions, starts);
-  checkOpcodes(instructions, maps);
+  checkTailCalls(input, starts);
+  checkOpcodes(input);
   const meets = checkFlow(instructions);
   const callsBack = Uint8Array.from(instructions, (instruction) => (isCallingBack(instruction) ? 1 : 0));
   const subprogramOf = new Uint16Array(instructions.length);
@@ -44,6 +45,9 @@ export function checkStructure(
   });
   return { starts, subprogramOf, meets, callsBack, live: liveRegisters(instructions) };
 }
+
+export const isTailCall = ({ opcode, src, imm }: Instruction): boolean =>
+  opcode === CALL && src === 0 && imm === BPF_FUNC_tail_call;
 
 export const isLocalCall = ({ opcode, src }: Instruction): boolean => opcode === CALL && src === insn.BPF_PSEUDO_CALL;
 
@@ -96,7 +100,20 @@ function checkJumps(instructions: readonly Instruction[], starts: readonly numbe
   });
 }
 
-function checkOpcodes(instructions: readonly Instruction[], maps: ReadonlyMap<number, VerifierMap>): void {
+/** A tail call in a subprogram gives the caller what the other program returns: a number. */
+function checkTailCalls({ instructions, functions }: VerifierInput, starts: readonly number[]): void {
+  for (let index = 1; index < starts.length; index++) {
+    if (functions?.[index]?.returnsNumber) continue;
+    const at = instructions
+      .slice(0, starts[index + 1])
+      .findIndex((each, at) => at >= starts[index]! && isTailCall(each));
+    if (at < 0) continue;
+    const words = functions ? "only allowed in functions that return 'int'." : "not allowed in subprogs without BTF";
+    reject("jump", `tail_call is ${words}`, undefined, at);
+  }
+}
+
+function checkOpcodes({ type, instructions, maps }: VerifierInput): void {
   for (let at = 0; at < instructions.length; at++) {
     const instruction = instructions[at]!;
     const { opcode, imm } = instruction;
@@ -112,7 +129,11 @@ function checkOpcodes(instructions: readonly Instruction[], maps: ReadonlyMap<nu
     if (next?.opcode !== 0 || next.dst !== 0 || next.src !== 0 || next.off !== 0) {
       reject("opcode", "invalid bpf_ld_imm64 insn", undefined, at);
     }
-    if (instruction.src !== 0 && !namesFunction(instruction)) checkMapReference(instruction, next, at, maps.get(at));
+    if (instruction.src !== 0 && !namesFunction(instruction)) {
+      const map = maps.get(at);
+      checkMapReference(instruction, next, at, map);
+      if (map) checkMapOfProgram(type, map, maps.values(), at);
+    }
     at++;
   }
 }

@@ -17,7 +17,8 @@ export type PointerKind =
   | "pkt"
   | "pkt_meta"
   | "pkt_end"
-  | "ringbuf_mem";
+  | "ringbuf_mem"
+  | "xdp_sock";
 
 export interface Pointer {
   readonly kind: PointerKind;

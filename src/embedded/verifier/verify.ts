@@ -20,10 +20,18 @@ export interface VerifierInput {
   /** 0 none, 1 the refused path, 2 every path with full states; 4 statistics. */
   readonly logLevel: number;
   readonly capabilities: { readonly bpf: boolean; readonly perfmon: boolean };
+  /** The subprograms, in the order of their first slots; absent where the program came without. */
+  readonly functions?: readonly FunctionInfo[];
   /** In the order of instructions. */
   readonly lines?: readonly LineInfo[];
-  /** What type information says of each subprogram, in the order of their first slots; absent where there is none. */
-  readonly functions?: readonly FunctionInfo[];
+}
+
+/** What BTF says of a subprogram. */
+export interface FunctionInfo {
+  /** Whether it returns an integer. */
+  readonly returnsNumber: boolean;
+  /** Whether only this program calls it. */
+  readonly isStatic: boolean;
 }
 
 /** What the verifier knows of a map. */
@@ -39,14 +47,24 @@ export interface VerifierMap {
   /** BPF_F_… */
   readonly flags: number;
   readonly frozen: boolean;
+  /** Whether its value has a BTF type. */
+  readonly typed?: boolean;
+  /** Parts of a value that the kernel keeps for itself. */
+  readonly fields?: readonly SpecialField[];
+  /** Of a map of maps: what the maps in it are like. */
+  readonly inner?: VerifierMap;
   /** Little-endian content of a frozen array that programs cannot write, `size` 1, 2, 4 or 8 bytes. */
   contents?(offset: number, size: number): bigint | undefined;
 }
 
-/** A subprogram as BTF describes it. */
-export interface FunctionInfo {
-  /** Whether only this program calls it. */
-  readonly isStatic: boolean;
+/** A lock, timer, … in a value. */
+export interface SpecialField {
+  /** The name of its type: `bpf_spin_lock`, `bpf_timer`, … */
+  readonly kind: string;
+  /** Bytes from the start of the value. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
 }
 
 /** Source line that begins at a slot. */

@@ -102,10 +102,12 @@ export class Walk {
 
   /** Refuses `what`, which would end the program, while something is held. */
   checkReleased(what: string): void {
-    const { references } = this.state;
-    if (references.length === 0) return;
-    const lines = references.map(({ id, instruction }) => `Unreleased reference id=${id} alloc_insn=${instruction}`);
-    reject("reference", [...lines, `${what} would lead to reference leak`].join("\n"));
+    const { references, lock } = this.state;
+    if (references.length > 0) {
+      const lines = references.map(({ id, instruction }) => `Unreleased reference id=${id} alloc_insn=${instruction}`);
+      reject("reference", [...lines, `${what} would lead to reference leak`].join("\n"));
+    }
+    if (lock) reject("lock", `${what} cannot be used inside bpf_spin_lock-ed region`);
   }
 
   /** Makes the values that `which` picks unusable as pointers. */

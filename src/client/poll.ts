@@ -1,0 +1,35 @@
+// Several readers in one wait.
+
+import type { EventReader } from "./event-reader.ts";
+import { deadlineOf, type WaitOptions } from "./waiter.ts";
+
+/**
+ * Waits until at least one of the readers has something to take, and takes nothing.
+ *
+ * @returns the readers that have; none when the time is over, the signal aborts, or a reader is closed or flushed
+ * @example
+ * for (;;) {
+ *   const ready = await pollBuffers([ring, samples], { signal });
+ *   if (ready.length === 0) break;
+ *   for (const reader of ready) for (const event of reader.drain()) console.log(event);
+ * }
+ */
+export async function pollBuffers<Reader extends EventReader<unknown>>(
+  readers: readonly Reader[],
+  options: WaitOptions = {},
+): Promise<Reader[]> {
+  const ready = readers.filter(({ readable }) => readable);
+  if (ready.length > 0 || readers.length === 0) return ready;
+  const others = new AbortController();
+  const end = () => others.abort();
+  options.signal?.addEventListener("abort", end);
+  if (options.signal?.aborted) end();
+  try {
+    const timeout = Math.max(0, deadlineOf(options) - performance.now());
+    await Promise.race(readers.map((reader) => reader.wait({ timeout, signal: others.signal })));
+    return readers.filter(({ readable }) => readable);
+  } finally {
+    end();
+    options.signal?.removeEventListener("abort", end);
+  }
+}
