@@ -5,6 +5,7 @@ import { type Bench, measure } from "./measure.ts";
 
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   maps: async () => (await import("./maps.ts")).openMaps(),
+  readers: async () => (await import("./readers.ts")).openReaders(),
 };
 
 const usage = `usage: npm run bench -- NAME [--json] [--rounds N]; NAME is one of: ${Object.keys(benches).join(", ")}`;

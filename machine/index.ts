@@ -9,6 +9,7 @@ import {
   freePages,
   initializeAllocator,
 } from "./allocator.ts";
+import { devmapHashAdd, devmapHashTake } from "./devmap-hash.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
@@ -34,6 +35,8 @@ export {
   allocatePages,
   allocateZeroed,
   bytesInUse,
+  devmapHashAdd,
+  devmapHashTake,
   free,
   freePages,
   hashBuckets,

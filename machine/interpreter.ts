@@ -6,6 +6,7 @@ import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
 import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
 import { copy } from "./bytes.ts";
 import { forEachElement, repeat } from "./callbacks.ts";
+import { underCgroup } from "./cgroup-array.ts";
 import {
   Dynptr,
   dynptrData,
@@ -45,8 +46,10 @@ import { MapHeader, mapDelete, mapLookupOn, mapUpdate } from "./map.ts";
 import * as op from "./operations.ts";
 import { Operation } from "./operations.ts";
 import { addressInPacket, networkNumber } from "./packet.ts";
+import { mapTailTarget } from "./prog-array.ts";
 import { lastExit, operationAt, Program, slotOf } from "./program.ts";
 import { nextRandom } from "./random.ts";
+import { redirectMap } from "./redirect-map.ts";
 import { ringbufDiscard, ringbufOutput, ringbufQuery, ringbufReserve, ringbufSubmit } from "./ringbuf.ts";
 
 const R0: usize = REGISTERS;
@@ -64,6 +67,8 @@ const SAVED_BYTES: usize = 80;
 const CALLEE_SAVED_BYTES: usize = 32;
 /** How often a may_goto of a frame falls through. Linux: BPF_MAX_LOOPS. */
 const MAX_LOOPS: u32 = 8 << 20;
+/** Tail calls of one run. */
+const MAX_TAIL_CALLS: u32 = 33;
 
 /** What a caller gets back when its callee exits. */
 @unmanaged
@@ -74,6 +79,7 @@ class Frame {
   r9: u64;
   returnTo: usize;
   loops: u32;
+  program: Program;
 }
 
 const FRAME_BYTES: usize = offsetof<Frame>();
@@ -133,6 +139,7 @@ export function frameNumber(frame: usize): usize {
 function interpret(program: Program, first: usize, frames: usize, last: usize): i32 {
   let frame = frames;
   let loops = MAX_LOOPS;
+  let tailCalls: u32 = 0;
   let budget = load<u32>(REMAINING);
   let limit = accessLimit();
   let next = first;
@@ -254,6 +261,7 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         store<u64>(R10, load<u64>(R10) + MAX_BPF_STACK);
         next = changetype<Frame>(frame).returnTo;
         loops = changetype<Frame>(frame).loops;
+        program = changetype<Frame>(frame).program;
         break;
       case op.JLT64:
         if (load<u64>(now.destination) < load<u64>(now.source)) next = now.offset;
@@ -433,6 +441,7 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         copy(frame, R6, CALLEE_SAVED_BYTES);
         changetype<Frame>(frame).returnTo = next;
         changetype<Frame>(frame).loops = loops;
+        changetype<Frame>(frame).program = program;
         frame += FRAME_BYTES;
         store<u64>(R10, load<u64>(R10) - MAX_BPF_STACK);
         loops = MAX_LOOPS;
@@ -457,6 +466,24 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
       case op.MAP_LOOKUP_PERCPU:
         store<u64>(R0, mapLookupOn(load<MapHeader>(R1), load<usize>(R2), load<u32>(R3)));
         break;
+      case op.REDIRECT_MAP:
+        store<u64>(R0, redirectMap(load<MapHeader>(R1), R2, load<u64>(R3)));
+        break;
+      case op.SKB_UNDER_CGROUP:
+        store<i64>(R0, underCgroup(load<MapHeader>(R2), load<u32>(R3)));
+        break;
+      case op.TASK_UNDER_CGROUP:
+        store<i64>(R0, underCgroup(load<MapHeader>(R1), load<u32>(R2)));
+        break;
+      case op.TAIL_CALL: {
+        const target = tailCalls < MAX_TAIL_CALLS ? mapTailTarget(load<MapHeader>(R2), load<u32>(R3)) : 0;
+        if (!target) break;
+        tailCalls += 1;
+        loops = MAX_LOOPS;
+        program = changetype<Program>(target);
+        next = changetype<usize>(operationAt(program, 0));
+        break;
+      }
       case op.RINGBUF_OUTPUT:
         store<i64>(R0, ringbufOutput(load<MapHeader>(R1), load<usize>(R2), load<u64>(R3), load<u64>(R4)));
         break;

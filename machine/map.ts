@@ -3,20 +3,32 @@
 import { EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import {
   BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_ARRAY_OF_MAPS,
+  BPF_MAP_TYPE_CGROUP_ARRAY,
+  BPF_MAP_TYPE_CPUMAP,
+  BPF_MAP_TYPE_DEVMAP,
+  BPF_MAP_TYPE_DEVMAP_HASH,
   BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_HASH_OF_MAPS,
   BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
   BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_PERF_EVENT_ARRAY,
+  BPF_MAP_TYPE_PROG_ARRAY,
   BPF_MAP_TYPE_RINGBUF,
+  BPF_MAP_TYPE_STACK_TRACE,
+  BPF_MAP_TYPE_XSKMAP,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
 import * as array from "./array.ts";
+import * as devmapHash from "./devmap-hash.ts";
 import * as hash from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
 import * as lru from "./lru.ts";
 import * as percpuArray from "./percpu-array.ts";
 import * as percpuHash from "./percpu-hash.ts";
+import * as pointerArray from "./pointer-array.ts";
 import * as ringbuf from "./ringbuf.ts";
 
 /** A map's header. `mapCreate` zeroes it and sets the first six fields; the rest is each type's own. */
@@ -32,11 +44,11 @@ export class MapHeader {
   stride: u32;
   /** Bytes taken. */
   memory: u32;
-  /** Array: the values. Hash: the buckets. Ring buffer: the consumer page. */
+  /** Array: the values, or their addresses. Hash: the buckets. Ring buffer: the consumer page. */
   data: usize;
   /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. */
   mask: u32;
-  /** Hash: elements in it. */
+  /** Hash, hash of devices: elements in it. */
   count: u32;
   seed: u32;
   /** Hash: bytes of an element. */
@@ -82,9 +94,21 @@ export function mapDestroy(map: MapHeader): void {
   switch (map.type) {
     case BPF_MAP_TYPE_ARRAY:
     case BPF_MAP_TYPE_PERCPU_ARRAY:
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CGROUP_ARRAY:
+    case BPF_MAP_TYPE_CPUMAP:
+    case BPF_MAP_TYPE_DEVMAP:
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+    case BPF_MAP_TYPE_PROG_ARRAY:
+    case BPF_MAP_TYPE_STACK_TRACE:
+    case BPF_MAP_TYPE_XSKMAP:
       array.destroy(map);
       break;
+    case BPF_MAP_TYPE_DEVMAP_HASH:
+      devmapHash.destroy(map);
+      break;
     case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
     case BPF_MAP_TYPE_PERCPU_HASH:
       hash.destroy(map);
       break;
@@ -114,7 +138,7 @@ export function mapData(map: MapHeader): usize {
   return map.data;
 }
 
-/** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. */
+/** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. A map of maps gives the address of a map. */
 export function mapLookup(map: MapHeader, key: usize): usize {
   switch (map.type) {
     case BPF_MAP_TYPE_ARRAY:
@@ -126,6 +150,16 @@ export function mapLookup(map: MapHeader, key: usize): usize {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.lookup(map, key);
+    case BPF_MAP_TYPE_HASH_OF_MAPS: {
+      const value = hash.lookup(map, key);
+      return value ? load<usize>(value) : 0;
+    }
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_DEVMAP:
+    case BPF_MAP_TYPE_XSKMAP:
+      return pointerArray.lookup(map, key);
+    case BPF_MAP_TYPE_DEVMAP_HASH:
+      return devmapHash.lookup(map, key);
     default:
       return 0;
   }
@@ -148,6 +182,7 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64):
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return percpuArray.update(map, key, value, flags, load<u32>(CPU));
     case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
       return hash.update(map, key, value, flags);
     case BPF_MAP_TYPE_PERCPU_HASH:
       return percpuHash.update(map, key, value, flags, load<u32>(CPU));
@@ -178,6 +213,7 @@ export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags
 export function mapDelete(map: MapHeader, key: usize): i32 {
   switch (map.type) {
     case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
     case BPF_MAP_TYPE_PERCPU_HASH:
       return hash.remove(map, key);
     case BPF_MAP_TYPE_LRU_HASH:
@@ -193,8 +229,18 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
   switch (map.type) {
     case BPF_MAP_TYPE_ARRAY:
     case BPF_MAP_TYPE_PERCPU_ARRAY:
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CGROUP_ARRAY:
+    case BPF_MAP_TYPE_CPUMAP:
+    case BPF_MAP_TYPE_DEVMAP:
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+    case BPF_MAP_TYPE_PROG_ARRAY:
+    case BPF_MAP_TYPE_XSKMAP:
       return array.nextKey(map, key, next);
+    case BPF_MAP_TYPE_DEVMAP_HASH:
+      return devmapHash.nextKey(map, key, next);
     case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
     case BPF_MAP_TYPE_PERCPU_HASH:
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
@@ -221,7 +267,19 @@ function initialize(map: MapHeader): i32 {
       return array.initialize(map, 1);
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return array.initialize(map, load<u32>(CPUS));
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CGROUP_ARRAY:
+    case BPF_MAP_TYPE_CPUMAP:
+    case BPF_MAP_TYPE_DEVMAP:
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+    case BPF_MAP_TYPE_PROG_ARRAY:
+    case BPF_MAP_TYPE_STACK_TRACE:
+    case BPF_MAP_TYPE_XSKMAP:
+      return pointerArray.initialize(map);
+    case BPF_MAP_TYPE_DEVMAP_HASH:
+      return devmapHash.initialize(map);
     case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
       // One more element than max_entries, for an update that replaces.
       return hash.initialize(map, 1, 0, 1);
     case BPF_MAP_TYPE_PERCPU_HASH:

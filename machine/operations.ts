@@ -2,6 +2,7 @@
 // Linux: Documentation/bpf/standardization/instruction-set.rst
 
 import {
+  BPF_FUNC_current_task_under_cgroup,
   BPF_FUNC_dynptr_data,
   BPF_FUNC_dynptr_from_mem,
   BPF_FUNC_dynptr_read,
@@ -14,6 +15,7 @@ import {
   BPF_FUNC_map_lookup_elem,
   BPF_FUNC_map_lookup_percpu_elem,
   BPF_FUNC_map_update_elem,
+  BPF_FUNC_redirect_map,
   BPF_FUNC_ringbuf_discard,
   BPF_FUNC_ringbuf_discard_dynptr,
   BPF_FUNC_ringbuf_output,
@@ -22,6 +24,10 @@ import {
   BPF_FUNC_ringbuf_reserve_dynptr,
   BPF_FUNC_ringbuf_submit,
   BPF_FUNC_ringbuf_submit_dynptr,
+  BPF_FUNC_skb_under_cgroup,
+  BPF_FUNC_spin_lock,
+  BPF_FUNC_spin_unlock,
+  BPF_FUNC_tail_call,
 } from "../src/uapi/helper-ids.ts";
 import {
   BPF_ABS,
@@ -208,6 +214,10 @@ export const DYNPTR_DATA = 165;
 export const RINGBUF_RESERVE_DYNPTR = 166;
 export const RINGBUF_SUBMIT_DYNPTR = 167;
 export const RINGBUF_DISCARD_DYNPTR = 168;
+export const TAIL_CALL = 140;
+export const REDIRECT_MAP = 144;
+export const SKB_UNDER_CGROUP = 145;
+export const TASK_UNDER_CGROUP = 146;
 
 export const NO_JUMP: i32 = i32.MIN_VALUE;
 
@@ -331,6 +341,18 @@ function helperCode(id: i32): u32 {
       return MAP_DELETE;
     case BPF_FUNC_map_lookup_percpu_elem:
       return MAP_LOOKUP_PERCPU;
+    case BPF_FUNC_tail_call:
+      return TAIL_CALL;
+    case BPF_FUNC_redirect_map:
+      return REDIRECT_MAP;
+    case BPF_FUNC_skb_under_cgroup:
+      return SKB_UNDER_CGROUP;
+    case BPF_FUNC_current_task_under_cgroup:
+      return TASK_UNDER_CGROUP;
+    case BPF_FUNC_spin_lock:
+    case BPF_FUNC_spin_unlock:
+      // There is one thread.
+      return NOTHING;
     case BPF_FUNC_ringbuf_output:
       return RINGBUF_OUTPUT;
     case BPF_FUNC_ringbuf_reserve:

@@ -7,7 +7,7 @@ import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
 import { EventReader, type EventReaderOptions } from "./event-reader.ts";
 import { mapShared } from "./map-shared.ts";
 import { loadPosition, storePosition } from "./position.ts";
-import { EXPIRED, type Place, viewOf } from "./record-view.ts";
+import { EXPIRED, type Place, type RecordView, viewOf } from "./record-view.ts";
 import { Waiter } from "./waiter.ts";
 
 export interface RingBufferOptions<T> extends EventReaderOptions {
@@ -56,12 +56,14 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
   readonly #data: Uint8Array;
   readonly #memory: DataView;
   /** What `drainViews` shows; made when it is first asked for. */
-  #views: { readonly place: Place; readonly view: (length: number) => T } | undefined;
+  #view: (RecordView<T> & { readonly place: Place }) | undefined;
   readonly #leases = new Set<Lease<T>>();
-  /** Where the next record begins, where the consumer position stands, and where the last known record ends. */
-  #position: number;
-  #committed: number;
+  readonly #ordered: boolean;
+  /** Where the last known record ends, and how many bytes in front of it are unread. */
   #end: number;
+  #left = 0;
+  /** Bytes that were read and not given back. */
+  #uncommitted = 0;
   /** The record that was stepped to: offset of its bytes in the data, and how many. */
   #start = 0;
   #length = 0;
@@ -89,16 +91,22 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     this.#data = rest!.bytes.subarray(pageSize);
     this.#headers = wordsOf(this.#data, 0, (2 * size) / 4);
     this.#memory = new DataView(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength);
-    this.#position = this.#committed = this.#end = loadPosition(this.#consumer);
+    this.#ordered = kernel.system.ordersLoads;
+    this.#end = loadPosition(this.#consumer);
     this.#lost = options.lost;
     this.#lostBefore = this.#lostInAll();
     this.opened();
   }
 
+  /** Where the next record begins. */
+  get #position(): number {
+    return this.#end - this.#left;
+  }
+
   override get readable(): boolean {
     if (this.closed) return false;
     const unread = loadPosition(this.#producer) - this.#position;
-    return unread !== 0 && (!this.#isUnread(unread) || this.#headerAt(this.#position) >= 0);
+    return unread !== 0 && (!this.#isUnread(unread) || this.#headerAt(this.#position & (this.#size - 1)) >= 0);
   }
 
   override get available(): number {
@@ -121,25 +129,38 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
   override drain(callback: (record: T) => void): number;
   override drain(callback?: (record: T) => void): IterableIterator<T> | number {
     if (callback === undefined) return super.drain();
-    return this.#each(() => callback(this.#decode()));
+    let count = 0;
+    const limit = this.#position + this.#size;
+    try {
+      for (; this.#stepTo(limit); count++) callback(this.#decode());
+    } finally {
+      this.#commit();
+    }
+    return count;
   }
 
   /**
    * As `drain` with a callback, but nothing is copied or made: a record of a struct is one object for all, whose members are read in
    * shared memory when they are asked for; without a codec it is a view of the record's bytes.
-   * It is valid within the callback: keep `{ ...record }`, or `slice()` of bytes.
+   * It is valid within the callback: keep its members, or a `slice()` of bytes; `drain` gives whole copies.
    */
   drainViews(callback: (record: Readonly<T>) => void): number {
-    this.#views ??= this.#makeViews();
-    const { place, view } = this.#views;
+    this.#view ??= this.#makeView();
+    const { place, object } = this.#view;
+    const size = this.#record?.size ?? 0;
+    let count = 0;
+    const limit = this.#position + this.#size;
     try {
-      return this.#each(() => {
+      for (; this.#stepTo(limit); count++) {
+        if (this.#length < size) this.#checkLength(this.#record!);
         place.start = this.#start;
-        callback(view(this.#length));
-      });
+        callback(object ?? this.#view.make(this.#length));
+      }
     } finally {
       place.start = EXPIRED;
+      this.#commit();
     }
+    return count;
   }
 
   /**
@@ -187,7 +208,10 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
   resync(): number {
     if (this.closed) return 0;
     const skipped = this.available;
-    this.#position = this.#end = Math.floor(loadPosition(this.#producer) / 8) * 8;
+    const position = this.#position;
+    this.#end = Math.floor(loadPosition(this.#producer) / 8) * 8;
+    this.#left = 0;
+    this.#uncommitted += this.#end - position;
     this.#commit();
     return skipped;
   }
@@ -205,44 +229,36 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     for (const mapping of this.#mappings) mapping.unmap();
   }
 
-  /** Calls back for each record that is there, as `#step` shows it. */
-  #each(visit: () => void): number {
-    let count = 0;
-    const limit = this.#position + this.#size;
-    const piece = this.#size / 4;
-    try {
-      while (this.#position < limit && this.#step()) {
-        count++;
-        visit();
-        if (this.#position - this.#committed >= piece) this.#commit();
-      }
-    } finally {
+  /** As `#step`, up to a position. Gives back what was read in pieces, as an atomic store costs more than a record. */
+  #stepTo(limit: number): boolean {
+    if (this.#uncommitted >= this.#size / 4) {
       this.#commit();
+      if (this.#position >= limit) return false;
     }
-    return count;
+    return this.#step();
   }
 
   /** Goes to the next record, and past discarded ones. Returns false where there is none, or it is still being written. */
   #step(): boolean {
     while (!this.closed) {
-      if (this.#position === this.#end && !this.#findEnd()) {
+      if (this.#left === 0 && !this.#findEnd()) {
         // A program that finishes a record now looks whether we were waiting for it: tell it, and look again.
         if (this.#commit()) continue;
         return false;
       }
-      const header = this.#headerAt(this.#position);
+      const at = (this.#end - this.#left) & (this.#size - 1);
+      const header = this.#headerAt(at);
       if (header < 0) {
         if (this.#commit()) continue;
         return false;
       }
       const length = header & ~DISCARD;
-      const next = this.#position + recordBytes(length);
-      if (next > this.#end) {
-        throw this.#error(`a record claims ${length} bytes where ${this.#end - this.#position} were written`);
-      }
-      this.#start = (this.#position & (this.#size - 1)) + BPF_RINGBUF_HDR_SZ;
+      const bytes = recordBytes(length);
+      if (bytes > this.#left) throw this.#error(`a record claims ${length} bytes where ${this.#left} were written`);
+      this.#start = at + BPF_RINGBUF_HDR_SZ;
       this.#length = length;
-      this.#position = next;
+      this.#left -= bytes;
+      this.#uncommitted += bytes;
       if (header === length) return true;
     }
     return false;
@@ -251,34 +267,40 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
   /** Whether the producer is ahead. */
   #findEnd(): boolean {
     const end = loadPosition(this.#producer);
-    if (end === this.#position) return false;
-    if (!this.#isUnread(end - this.#position)) {
+    const unread = end - this.#end;
+    if (unread === 0) return false;
+    if (!this.#isUnread(unread)) {
       throw this.#error(
         `the producer is at ${end}, where it is at most ${this.#size} bytes ahead and at a multiple of 8`,
       );
     }
     this.#end = end;
+    this.#left = unread;
     return true;
   }
 
   /** Whether so many bytes may be unread. */
   #isUnread(bytes: number): boolean {
-    return bytes >= 0 && bytes <= this.#size && bytes % 8 === 0 && this.#position % 8 === 0;
+    return bytes >= 0 && bytes <= this.#size && bytes % 8 === 0 && this.#end % 8 === 0;
   }
 
-  /** The first word of a record's header; negative while it is being written, as BPF_RINGBUF_BUSY_BIT is the sign. */
-  #headerAt(position: number): number {
-    return Atomics.load(this.#headers, (position & (this.#size - 1)) >> 2);
+  /**
+   * The first word of a record's header; negative while it is being written, as BPF_RINGBUF_BUSY_BIT is the sign.
+   * The record's bytes are read behind it: an atomic load says so to machines that may turn them round, and costs as much as the rest.
+   */
+  #headerAt(at: number): number {
+    return this.#ordered ? this.#headers[at >> 2]! : Atomics.load(this.#headers, at >> 2);
   }
 
   /** Gives read records back, as far as no lease holds them. Returns whether there were any. */
   #commit(): boolean {
-    if (this.closed) return false;
+    if (this.#uncommitted === 0 || this.closed) return false;
+    const before = this.#position - this.#uncommitted;
     let position = this.#position;
     for (const lease of this.#leases) position = Math.min(position, lease.position);
-    if (position === this.#committed) return false;
+    if (position === before) return false;
     storePosition(this.#consumer, position);
-    this.#committed = position;
+    this.#uncommitted = this.#position - position;
     return true;
   }
 
@@ -296,18 +318,9 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     throw this.#error(`a record has ${this.#length} bytes; ${name} needs ${size}`, position);
   }
 
-  #makeViews() {
+  #makeView() {
     const place: Place = { memory: this.#memory, start: EXPIRED };
-    const record = this.#record;
-    const view = viewOf(place, record);
-    if (record === undefined) return { place, view };
-    return {
-      place,
-      view: (length: number) => {
-        if (length < record.size) this.#checkLength(record);
-        return view(length);
-      },
-    };
+    return { place, ...viewOf(place, this.#record) };
   }
 
   #lostInAll(): number {

@@ -15,7 +15,7 @@ import {
   EPERM,
   EXDEV,
 } from "../uapi/errno.ts";
-import type { BpfObject } from "./objects.ts";
+import { type BpfObject, hold, release } from "./objects.ts";
 
 interface Directory {
   readonly kind: "directory";
@@ -75,7 +75,7 @@ export class BpffsTree implements Bpffs {
     if (place.node !== undefined) return -EEXIST;
     if (endsInSlash(path)) return -ENOENT;
     if (place.directory.mount === undefined) return -EPERM;
-    object.references.take();
+    hold(object);
     place.directory.entries.set(place.name, { kind: "pin", object });
     this.#pins++;
     return 0;
@@ -219,7 +219,7 @@ export class BpffsTree implements Bpffs {
 
   #drop({ object }: Pin): void {
     this.#pins--;
-    object.references.drop();
+    release(object);
   }
 }
 

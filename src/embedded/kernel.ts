@@ -82,16 +82,20 @@ export class EmbeddedKernel implements Kernel {
       capabilities: new Set(capabilities),
       files: new FileTable(),
       maps: new Ids(),
+      mapsByAddress: new Map(),
       programs: new Ids(),
       btfs: new Ids(),
       bpffs: this.#bpffs,
       running: undefined,
+      waiting: [],
       diagnosis: undefined,
     };
     this.system = {
       possibleCpus: Array.from({ length: cpus }, (_, cpu) => cpu),
       pageSize: PAGE_BYTES,
       kernelVersion: { major: 6, minor: 18, patch: 0, release: "6.18.0-skep" },
+      // Programs run on the thread that reads.
+      ordersLoads: true,
       btf: () => undefined,
     };
   }

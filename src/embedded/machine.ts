@@ -46,7 +46,7 @@ export interface Machine {
   mapSetFields(map: number, fields: number, hasLock: boolean): void;
   /** Bytes that the map takes. */
   mapMemory(map: number): number;
-  /** Address of an array's values, or of a ring buffer's consumer page, which the producer page and the data follow. */
+  /** Address of an array's values (of addresses, u64 each, where it holds maps, programs or devices), or of a ring buffer's consumer page, which the producer page and the data follow. */
   mapData(map: number): number;
   /**
    * Address of a key's value, 0 where there is none.
@@ -76,6 +76,11 @@ export interface Machine {
   hashFirstKey(map: number, bucket: number): number;
   /** Address of the key behind one in the same bucket; 0 where that was the last. */
   hashKeyBehind(map: number, key: number): number;
+
+  /** Adds a key that a devmap_hash has not. Address of its struct bpf_devmap_val, 0 where memory does not suffice. */
+  devmapHashAdd(map: number, key: number): number;
+  /** Takes a key out of a devmap_hash. What is to be freed when no program uses it, 0 where the key is not there. */
+  devmapHashTake(map: number, key: number): number;
 
   /** Address of a new record, 0 where it does not fit. bpf_ringbuf_reserve. */
   ringbufReserve(map: number, bytes: number): number;

@@ -62,7 +62,7 @@ export class FileTable {
     while (this.#files[fd] !== undefined) fd++;
     if (fd >= MAX_FDS) return -EMFILE;
     this.#lowestFree = fd + 1;
-    object.references.take();
+    hold(object);
     this.#files[fd] = { object, canRead, canWrite };
     this.#open++;
     return fd;
@@ -74,7 +74,8 @@ export class FileTable {
     this.#files[fd] = undefined;
     this.#lowestFree = Math.min(this.#lowestFree, fd);
     this.#open--;
-    file.object.references.drop();
+    if (file.object.kind === "map") file.object.closed(file);
+    release(file.object);
     return 0;
   }
 
@@ -84,6 +85,18 @@ export class FileTable {
       this.close(fd);
     });
   }
+}
+
+/** A file descriptor or a pin holds an object. */
+export function hold(object: KernelObject): void {
+  object.references.take();
+  if (object.kind === "map") object.userReferences.take();
+}
+
+/** A file descriptor or a pin lets go of an object. */
+export function release(object: KernelObject): void {
+  if (object.kind === "map") object.userReferences.drop();
+  object.references.drop();
 }
 
 /** The objects of one kind by id. Ids start at 1 and go up; one that was used is not used again. */

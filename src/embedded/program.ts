@@ -11,13 +11,14 @@ import type { EmbeddedBtf } from "./btf.ts";
 import { checkLogRequest, writeLog } from "./log.ts";
 import { isObjectName } from "./maps/create.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
+import { mayUse } from "./maps/program-owner.ts";
 import { bytesAt, type UserPointer, userBytes } from "./memory.ts";
 import { findMap, findProgram, References } from "./objects.ts";
 import { type DebugInfo, readDebugInfo } from "./program-debug-info.ts";
 import { type MapUse, resolveMaps, withAddresses, withIds, withoutMaps } from "./program-maps.ts";
 import { programTypes } from "./program-types.ts";
 import { sha256 } from "./sha256.ts";
-import { capable, type KernelState } from "./state.ts";
+import { capable, type KernelState, whenIdle } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
 import { type VerifierMap, verify } from "./verifier/verify.ts";
 
@@ -28,6 +29,8 @@ export interface EmbeddedProgram {
   /** BPF_PROG_TYPE_… */
   readonly type: number;
   readonly expectedAttachType: number;
+  /** BPF_F_XDP_HAS_FRAGS */
+  readonly xdpHasFrags: boolean;
   readonly gplCompatible: boolean;
   /** 8 bytes. */
   readonly tag: Uint8Array;
@@ -179,6 +182,8 @@ function verifierMap({ machine, memory }: KernelState, map: EmbeddedMap): Verifi
     maxEntries: map.max_entries,
     flags: map.map_flags,
     frozen: map.frozen,
+    typed: map.btf !== undefined,
+    fields: map.fields,
     contents(offset, size) {
       if (!isConstant || offset < 0 || offset + size > map.value_size) return undefined;
       const address = machine.mapData(map.handle) + offset;
@@ -213,9 +218,15 @@ function install(
   { instructions, uses, debugInfo, verifiedInstructions, contextBytes }: Checked & { ok: true },
   gplCompatible: boolean,
 ): number {
+  const likeness = {
+    type: attr.prog_type,
+    expectedAttachType: attr.expected_attach_type,
+    xdpHasFrags: (attr.prog_flags & flags.BPF_F_XDP_HAS_FRAGS) !== 0,
+  };
+  const maps = [...new Set([...uses.values()].map(({ map }) => map))];
+  if (!maps.every((map) => mayUse(map, likeness))) return -EINVAL;
   const handle = loadIntoMachine(state, withAddresses(state, instructions, uses));
   if (handle < 0) return handle;
-  const maps = [...new Set([...uses.values()].map(({ map }) => map))];
   const { btf, functionInfo, lineInfo } = debugInfo;
   for (const held of [...maps, ...(btf ? [btf] : [])]) held.references.take();
   const program = state.programs.add(
@@ -223,8 +234,7 @@ function install(
       kind: "program",
       id,
       name: attr.prog_name,
-      type: attr.prog_type,
-      expectedAttachType: attr.expected_attach_type,
+      ...likeness,
       gplCompatible,
       tag: sha256(encodeInstructions(withoutMaps(instructions, uses))).slice(0, TAG_SIZE),
       handle,
@@ -238,7 +248,7 @@ function install(
       contextBytes,
       references: new References(() => {
         state.programs.remove(id);
-        state.machine.programFree(handle);
+        whenIdle(state, () => state.machine.programFree(handle));
         for (const held of [...maps, ...(btf ? [btf] : [])]) held.references.drop();
       }),
     }),

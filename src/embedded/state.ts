@@ -30,14 +30,24 @@ export interface KernelState {
   readonly capabilities: ReadonlySet<Capability>;
   readonly files: FileTable;
   readonly maps: Ids<EmbeddedMap>;
+  /** By their address in the machine, which programs hold as a map pointer. */
+  readonly mapsByAddress: Map<number, EmbeddedMap>;
   readonly programs: Ids<EmbeddedProgram>;
   readonly btfs: Ids<EmbeddedBtf>;
   readonly bpffs: BpffsTree;
   /** The program that runs, the innermost where they nest. */
   running: EmbeddedProgram | undefined;
+  /** What waits until no program runs. */
+  readonly waiting: (() => void)[];
   /** Why the last BPF_PROG_LOAD was refused, where it was. */
   diagnosis: Diagnosis | undefined;
 }
 
 export const capable = ({ capabilities }: KernelState, capability: Capability): boolean =>
   capabilities.has(capability) || capabilities.has("CAP_SYS_ADMIN");
+
+/** Frees memory that running programs may still use: at once where none runs, else when the outermost has ended. */
+export function whenIdle({ running, waiting }: KernelState, free: () => void): void {
+  if (running === undefined) free();
+  else waiting.push(free);
+}

@@ -322,6 +322,7 @@ function run(state: KernelState, program: EmbeddedProgram, context: number, attr
   let fault = FAULT_NONE;
   for (let i = 0; i < repeat && fault === FAULT_NONE; i++) fault = machine.programRun(program.handle, context, cpu);
   state.running = running;
+  if (running === undefined) for (const free of state.waiting.splice(0)) free();
   if (fault !== FAULT_NONE) return undefined;
   const duration = Number((clock.monotonic() - start) / BigInt(repeat)) >>> 0;
   return { retval: memory.u32[RESULT / 4] as number, duration };

@@ -117,6 +117,8 @@ export interface System {
   /** Bytes. */
   readonly pageSize: number;
   readonly kernelVersion: KernelVersion;
+  /** Whether loads of memory that another thread writes are seen in their order, as on x86, without saying so each time. */
+  readonly ordersLoads: boolean;
   /** BTF of vmlinux, or of a module; undefined where there is none. */
   btf(module?: string): Uint8Array | undefined;
 }

@@ -9,6 +9,7 @@ export function linuxSystem(pageSize: number): System {
     possibleCpus: parseCpuList(readFileSync("/sys/devices/system/cpu/possible", "utf8")),
     pageSize,
     kernelVersion: parseRelease(release()),
+    ordersLoads: process.arch === "x64",
     btf: (module = "vmlinux") => readIfThere(`/sys/kernel/btf/${module}`),
   };
 }

@@ -6,6 +6,9 @@ export const BPF_ANY = 0;
 export const BPF_NOEXIST = 1;
 export const BPF_EXIST = 2;
 export const BPF_F_LOCK = 4;
+// Newer than Linux 6.18, which answers EINVAL: a per-CPU value on one CPU, whose number stands in the upper 32 bits, or on all.
+export const BPF_F_CPU = 8;
+export const BPF_F_ALL_CPUS = 16;
 
 // BPF_MAP_CREATE
 export const BPF_F_NO_PREALLOC = 1;
@@ -27,6 +30,8 @@ export const BPF_F_VTYPE_BTF_OBJ_FD = 32768;
 export const BPF_F_TOKEN_FD = 65536;
 export const BPF_F_SEGV_ON_FAULT = 131072;
 export const BPF_F_NO_USER_CONV = 262144;
+/** Newer than Linux 6.18, which answers EINVAL: a ring buffer whose oldest records give way. */
+export const BPF_F_RB_OVERWRITE = 524288;
 
 // BPF_PROG_LOAD
 export const BPF_F_STRICT_ALIGNMENT = 1;
@@ -59,6 +64,10 @@ export const BPF_F_IPV6 = 128;
 // bpf_redirect
 export const BPF_F_INGRESS = 1;
 
+// bpf_redirect_map
+export const BPF_F_BROADCAST = 8;
+export const BPF_F_EXCLUDE_INGRESS = 16;
+
 // Ring buffer helpers
 export const BPF_RB_NO_WAKEUP = 1;
 export const BPF_RB_FORCE_WAKEUP = 2;
@@ -68,6 +77,8 @@ export const BPF_RB_AVAIL_DATA = 0;
 export const BPF_RB_RING_SIZE = 1;
 export const BPF_RB_CONS_POS = 2;
 export const BPF_RB_PROD_POS = 3;
+/** Newer than Linux 6.18. */
+export const BPF_RB_OVERWRITE_POS = 4;
 
 // Ring buffer record header
 export const BPF_RINGBUF_BUSY_BIT = 2147483648;

@@ -35,3 +35,7 @@ export const BPF_MAP_TYPE_BLOOM_FILTER = 30;
 export const BPF_MAP_TYPE_USER_RINGBUF = 31;
 export const BPF_MAP_TYPE_CGRP_STORAGE = 32;
 export const BPF_MAP_TYPE_ARENA = 33;
+
+// Newer than Linux 6.18, which answers EINVAL.
+export const BPF_MAP_TYPE_INSN_ARRAY = 34;
+export const BPF_MAP_TYPE_RHASH = 35;

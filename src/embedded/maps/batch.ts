@@ -7,7 +7,7 @@ import * as types from "../../uapi/map-types.ts";
 import { bytesAt, type UserPointer } from "../memory.ts";
 import type { KernelState } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
-import { findMapFile, lockFlags, type MapAccess, mayAccess } from "./elements.ts";
+import { findMapFile, lockFlags, type MapAccess, type MapFile, mayAccess } from "./elements.ts";
 import { type EmbeddedMap, stride } from "./map.ts";
 
 type LookupBatch = CommandAttr<typeof commands.BPF_MAP_LOOKUP_BATCH>;
@@ -49,14 +49,14 @@ export const lookupAndDeleteBatch = (state: KernelState, attr: LookupBatch): num
 
 /** BPF_MAP_UPDATE_BATCH */
 export const updateBatch = (state: KernelState, attr: UpdateBatch): number =>
-  batch(state, attr, "write", (map) => {
+  batch(state, attr, "write", (map, file) => {
     const { update } = map.family.operations;
     if (!batchesOf.has(map.map_type) || update === undefined) return undefined;
     return forEachKey(state, map, attr, (key, index) => {
       const value = key + stride(map.key_size);
       const from = part(attr.values, index * map.userValueSize);
       if (!state.memory.copyIn(from, value, map.userValueSize)) return -EFAULT;
-      return update(state, map, key, value, Number(attr.elem_flags));
+      return update(state, map, key, value, Number(attr.elem_flags), file);
     });
   });
 
@@ -72,12 +72,12 @@ function batch(
   state: KernelState,
   attr: LookupBatch | UpdateBatch,
   access: MapAccess,
-  command: (map: EmbeddedMap) => number | undefined,
+  command: (map: EmbeddedMap, file: MapFile) => number | undefined,
 ): number {
   const file = findMapFile(state, attr.map_fd);
   if (typeof file === "number") return file;
   const error = mayAccess(file, access);
-  return error !== 0 ? error : (command(file.object) ?? -ENOTSUPP);
+  return error !== 0 ? error : (command(file.object, file) ?? -ENOTSUPP);
 }
 
 /** Writes or deletes key by key; the count tells how many succeeded. */

@@ -7,7 +7,7 @@ import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../../uapi/map-types.ts";
 import { type EmbeddedBtf, sizedType } from "../btf.ts";
 import { findBtf, References } from "../objects.ts";
-import { capable, type KernelState } from "../state.ts";
+import { capable, type KernelState, whenIdle } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
 import { families } from "./families.ts";
 import { type EmbeddedMap, type MapFamily, NUMA_NO_NODE, stride } from "./map.ts";
@@ -35,7 +35,10 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   const error = family.check?.(attr, (capability) => capable(state, capability)) ?? 0;
   if (error !== 0) return error;
   if (!capable(state, "CAP_BPF")) return -EPERM;
+  if (family.capability !== undefined && !capable(state, family.capability)) return -EPERM;
   if (attr.map_ifindex !== 0) return offloadError(state, attr);
+  const innerTemplate = family.innerTemplate?.(state, attr);
+  if (typeof innerTemplate === "number") return innerTemplate;
   const allocationError = family.checkAllocation?.(attr) ?? 0;
   if (allocationError !== 0) return allocationError;
   const max_entries = family.roundEntries?.(attr, state.cpus) ?? attr.max_entries;
@@ -61,10 +64,10 @@ export function createMap(state: KernelState, attr: MapCreate): number {
     machine.mapDestroy(handle);
     return -ENOMEM;
   }
-  const storage = new References(() => machine.mapDestroy(handle));
+  const storage = new References(() => whenIdle(state, () => machine.mapDestroy(handle)));
   storage.take();
   btf?.references.take();
-  const map = state.maps.add(
+  const map: EmbeddedMap = state.maps.add(
     (id): EmbeddedMap => ({
       kind: "map",
       id,
@@ -72,18 +75,23 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       family,
       references: new References(() => {
         state.maps.remove(id);
+        state.mapsByAddress.delete(handle);
+        family.destroy?.(state, map);
         storage.drop();
         btf?.references.drop();
       }),
+      closed: (file) => family.fileClosed?.(state, map, file),
+      userReferences: new References(() => family.leftByUsers?.(state, map)),
       storage,
       handle,
       map_type: attr.map_type,
       key_size: attr.key_size,
       value_size: attr.value_size,
       max_entries,
-      map_flags: attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY),
+      map_flags: (attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY)) | (family.impliedFlags ?? 0),
       userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
       fields,
+      innerTemplate,
       btf,
       btf_key_type_id: attr.btf_key_type_id,
       btf_value_type_id: attr.btf_value_type_id,
@@ -91,6 +99,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       writableMappings: 0,
     }),
   );
+  state.mapsByAddress.set(handle, map);
   return state.files.open(map, access !== BPF_F_WRONLY, access !== BPF_F_RDONLY);
 }
 

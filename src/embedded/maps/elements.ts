@@ -40,7 +40,7 @@ export function updateElement(state: KernelState, attr: Attr<typeof commands.BPF
   if (key < 0) return key;
   const value = key + stride(map.key_size);
   if (!state.memory.copyIn(attr.value, value, map.userValueSize)) return -EFAULT;
-  return map.family.operations.update?.(state, map, key, value, flags) ?? -ENOTSUPP;
+  return map.family.operations.update?.(state, map, key, value, flags, file) ?? -ENOTSUPP;
 }
 
 export function deleteElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_DELETE_ELEM>): number {

@@ -1,25 +1,35 @@
 // The families of maps by their type. A type that is not here is EINVAL, as from a kernel that was built without it.
 
-import {
-  BPF_MAP_TYPE_ARRAY,
-  BPF_MAP_TYPE_HASH,
-  BPF_MAP_TYPE_LRU_HASH,
-  BPF_MAP_TYPE_LRU_PERCPU_HASH,
-  BPF_MAP_TYPE_PERCPU_ARRAY,
-  BPF_MAP_TYPE_PERCPU_HASH,
-  BPF_MAP_TYPE_RINGBUF,
-} from "../../uapi/map-types.ts";
+import * as types from "../../uapi/map-types.ts";
 import { array, perCpuArray } from "./array.ts";
+import { cgroupArray } from "./cgroup-array.ts";
+import { cpumap } from "./cpumap.ts";
+import { devmap, devmapHash } from "./devmap.ts";
 import { hash, lruHash, lruPerCpuHash, perCpuHash } from "./hash.ts";
 import type { MapFamily } from "./map.ts";
+import { arrayOfMaps, hashOfMaps } from "./map-in-map.ts";
+import { perfEventArray } from "./perf-event-array.ts";
+import { progArray } from "./prog-array.ts";
 import { ringbuf } from "./ringbuf.ts";
+import { stackTrace } from "./stack-trace.ts";
+import { xskmap } from "./xskmap.ts";
 
 export const families: ReadonlyMap<number, MapFamily> = new Map([
-  [BPF_MAP_TYPE_HASH, hash],
-  [BPF_MAP_TYPE_ARRAY, array],
-  [BPF_MAP_TYPE_PERCPU_HASH, perCpuHash],
-  [BPF_MAP_TYPE_PERCPU_ARRAY, perCpuArray],
-  [BPF_MAP_TYPE_LRU_HASH, lruHash],
-  [BPF_MAP_TYPE_LRU_PERCPU_HASH, lruPerCpuHash],
-  [BPF_MAP_TYPE_RINGBUF, ringbuf],
+  [types.BPF_MAP_TYPE_HASH, hash],
+  [types.BPF_MAP_TYPE_ARRAY, array],
+  [types.BPF_MAP_TYPE_PROG_ARRAY, progArray],
+  [types.BPF_MAP_TYPE_PERF_EVENT_ARRAY, perfEventArray],
+  [types.BPF_MAP_TYPE_PERCPU_HASH, perCpuHash],
+  [types.BPF_MAP_TYPE_PERCPU_ARRAY, perCpuArray],
+  [types.BPF_MAP_TYPE_STACK_TRACE, stackTrace],
+  [types.BPF_MAP_TYPE_CGROUP_ARRAY, cgroupArray],
+  [types.BPF_MAP_TYPE_LRU_HASH, lruHash],
+  [types.BPF_MAP_TYPE_LRU_PERCPU_HASH, lruPerCpuHash],
+  [types.BPF_MAP_TYPE_ARRAY_OF_MAPS, arrayOfMaps],
+  [types.BPF_MAP_TYPE_HASH_OF_MAPS, hashOfMaps],
+  [types.BPF_MAP_TYPE_DEVMAP, devmap],
+  [types.BPF_MAP_TYPE_CPUMAP, cpumap],
+  [types.BPF_MAP_TYPE_XSKMAP, xskmap],
+  [types.BPF_MAP_TYPE_DEVMAP_HASH, devmapHash],
+  [types.BPF_MAP_TYPE_RINGBUF, ringbuf],
 ]);

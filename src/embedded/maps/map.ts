@@ -5,7 +5,7 @@ import type { BtfType } from "../../btf/btf.ts";
 import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
 import type { MachineMemory } from "../memory.ts";
-import type { References } from "../objects.ts";
+import type { File, References } from "../objects.ts";
 import type { Capability, KernelState } from "../state.ts";
 import type { SpecialField } from "./special-fields.ts";
 
@@ -17,6 +17,7 @@ export interface MapAttributes {
   readonly max_entries: number;
   readonly map_flags: number;
   readonly numa_node: number;
+  readonly inner_map_fd: number;
 }
 
 /** No memory node in particular. */
@@ -26,10 +27,16 @@ export const NUMA_NO_NODE = 0xffff_ffff;
 export interface MapFamily {
   /** Checks made before the caller's right to create maps is. */
   check?(attributes: MapAttributes, capable: (capability: Capability) => boolean): number;
+  /** What the caller needs beside CAP_BPF. */
+  readonly capability?: Capability;
   /** Checks that Linux leaves to the allocation, behind the caller's right. */
   checkAllocation?(attributes: MapAttributes): number;
   /** What max_entries becomes; absent: it stays. */
   roundEntries?(attributes: MapAttributes, cpus: number): number;
+  /** Of maps of maps: what the maps in it are like, or -errno. Asked before checkAllocation. */
+  innerTemplate?(state: KernelState, attributes: MapAttributes): InnerTemplate | number;
+  /** Flags that every map of the family has. */
+  readonly impliedFlags?: number;
   /** Fewest bytes that the map takes; where they are not there, creating is ENOMEM. */
   memoryNeeded(attributes: MapAttributes, cpus: number): number;
   /** What the BTF type of a key may be, beyond its size; absent: any type. */
@@ -46,6 +53,12 @@ export interface MapFamily {
   isReadable?(data: number, memory: MachineMemory): boolean;
   /** Whether writers in user space find room; absent: a file descriptor never becomes writable. */
   isWritable?(data: number, memory: MachineMemory): boolean;
+  /** A file descriptor of the map is closed. */
+  fileClosed?(state: KernelState, map: EmbeddedMap, file: File): void;
+  /** Neither a file descriptor nor a pin is left; programs may still use the map. */
+  leftByUsers?(state: KernelState, map: EmbeddedMap): void;
+  /** Lets go of what the elements refer to: the map is no more. */
+  destroy?(state: KernelState, map: EmbeddedMap): void;
 }
 
 /**
@@ -55,7 +68,8 @@ export interface MapFamily {
 export interface Operations {
   /** Address of the value as the command shows it: in the map, or in `room`, which has userValueSize bytes. */
   lookup?(state: KernelState, map: EmbeddedMap, key: number, room: number): number;
-  update?(state: KernelState, map: EmbeddedMap, key: number, value: number, flags: number): number;
+  /** `file` is what the map was named by. */
+  update?(state: KernelState, map: EmbeddedMap, key: number, value: number, flags: number, file: File): number;
   remove?(state: KernelState, map: EmbeddedMap, key: number): number;
   /** Writes the key behind `key` to `next`; the first one where `key` is 0. */
   nextKey?(state: KernelState, map: EmbeddedMap, key: number, next: number): number;
@@ -66,12 +80,22 @@ export interface Operations {
 /** An operation that is there only to be refused. */
 export const refuse = (errno: number) => (): number => -errno;
 
-export interface EmbeddedMap extends Omit<MapAttributes, "numa_node"> {
+/** What the maps in a map of maps are like. */
+export type InnerTemplate = Pick<
+  EmbeddedMap,
+  "map_type" | "key_size" | "value_size" | "max_entries" | "map_flags" | "fields"
+>;
+
+export interface EmbeddedMap extends Omit<MapAttributes, "numa_node" | "inner_map_fd"> {
   readonly kind: "map";
   readonly id: number;
   readonly name: string;
   readonly family: MapFamily;
   readonly references: References;
+  /** File descriptors and pins. */
+  readonly userReferences: References;
+  /** Is told when one of its files is closed. */
+  closed(file: File): void;
   /** What keeps its memory: the map itself, and those who hold bytes of it. */
   readonly storage: References;
   /** Its address in the machine, which programs hold as a map pointer. */
@@ -80,6 +104,8 @@ export interface EmbeddedMap extends Omit<MapAttributes, "numa_node"> {
   readonly userValueSize: number;
   /** What of a value belongs to the kernel, in the order of offsets. */
   readonly fields: readonly SpecialField[];
+  /** Of a map of maps. */
+  readonly innerTemplate: InnerTemplate | undefined;
   readonly btf: EmbeddedBtf | undefined;
   readonly btf_key_type_id: number;
   readonly btf_value_type_id: number;

@@ -3,11 +3,12 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import { BPF_FUNC_spin_unlock } from "../../uapi/helper-ids.ts";
+import type { SpecialField } from "../maps/special-fields.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { isLocalCall } from "./structure.ts";
 import { typeName, type Value } from "./values.ts";
-import type { SpecialField, VerifierMap } from "./verify.ts";
+import type { VerifierMap } from "./verify.ts";
 import type { Walk } from "./walk.ts";
 
 /** Whether values of the map hold a lock. */
@@ -48,4 +49,4 @@ export function checkUnlocked(walk: Walk, call: Instruction): void {
   reject("lock", "function calls are not allowed while holding a lock");
 }
 
-const lockOf = (map: VerifierMap): SpecialField | undefined => map.fields?.find(({ kind }) => kind === "bpf_spin_lock");
+const lockOf = (map: VerifierMap): SpecialField | undefined => map.fields?.find(({ kind }) => kind === "spin_lock");

@@ -2,6 +2,7 @@
 // Linux: kernel/bpf/verifier.c, check_mem_access, check_helper_mem_access
 
 import { BPF_F_RDONLY_PROG, BPF_F_STRICT_ALIGNMENT, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
+import type { SpecialFieldKind } from "../maps/special-fields.ts";
 import { findField } from "../programs/model.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
@@ -193,8 +194,14 @@ function checkMapValue(
   checkSpecialFields(base, register, offset, size, direct);
 }
 
-/** Fields that hold pointers to kernel objects, which instructions could access. */
-const pointerFields: readonly string[] = ["kptr", "percpu_kptr", "uptr"];
+/** Names of special fields that are not `bpf_` and their kind. */
+const fieldNames: Readonly<Partial<Record<SpecialFieldKind, string>>> = {
+  workqueue: "bpf_wq",
+  kptr: "kptr",
+  kptr_untrusted: "kptr",
+  percpu_kptr: "percpu_kptr",
+  uptr: "uptr",
+};
 
 /** Refuses what touches a lock, a timer, …: the kernel alone does. */
 function checkSpecialFields(base: Pointer, register: number, offset: number, size: number, direct: boolean): void {
@@ -203,11 +210,10 @@ function checkSpecialFields(base: Pointer, register: number, offset: number, siz
   const end = start + Number(base.variable.wide.umax) + size;
   for (const field of base.map!.fields ?? []) {
     if (first >= field.offset + field.size || field.offset >= end) continue;
-    if (!pointerFields.includes(field.kind)) {
-      deny("map-permission", `${field.kind} cannot be accessed directly by load/store`, register);
-    }
-    if (!direct) deny("map-permission", `${field.kind} cannot be accessed indirectly by helper`, register);
-    reject("unsupported", `${field.kind} in a map value is not in the embedded kernel yet`, register);
+    const name = fieldNames[field.kind] ?? `bpf_${field.kind}`;
+    if (name.startsWith("bpf_")) deny("map-permission", `${name} cannot be accessed directly by load/store`, register);
+    if (!direct) deny("map-permission", `${name} cannot be accessed indirectly by helper`, register);
+    reject("unsupported", `${name} in a map value is not in the embedded kernel yet`, register);
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import type { Diagnosis, SourceLocation } from "../../diagnosis/diagnosis.ts";
+import type { SpecialField } from "../maps/special-fields.ts";
 import { explore } from "./explore.ts";
 
 /** A program as BPF_PROG_LOAD was given it, with the maps that it names. */
@@ -55,16 +56,6 @@ export interface VerifierMap {
   readonly inner?: VerifierMap;
   /** Little-endian content of a frozen array that programs cannot write, `size` 1, 2, 4 or 8 bytes. */
   contents?(offset: number, size: number): bigint | undefined;
-}
-
-/** A lock, timer, … in a value. */
-export interface SpecialField {
-  /** The name of its type: `bpf_spin_lock`, `bpf_timer`, … */
-  readonly kind: string;
-  /** Bytes from the start of the value. */
-  readonly offset: number;
-  /** Bytes. */
-  readonly size: number;
 }
 
 /** Source line that begins at a slot. */

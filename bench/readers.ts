@@ -1,0 +1,216 @@
+// Event readers: draining a full ring or perf buffer of 24-byte records, and waking up for one record,
+// compared with C that drains as libbpf does and waits with epoll (readers.c).
+
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  add,
+  call,
+  exit,
+  type Item,
+  loadMapFd,
+  mov,
+  program,
+  r0,
+  r1,
+  r2,
+  r3,
+  r4,
+  r10,
+  store,
+} from "../src/asm/builder.ts";
+import { BpfMap, type RingBufferMap } from "../src/client/map.ts";
+import { BpfProgram } from "../src/client/program.ts";
+import { RingBuffer } from "../src/client/ring-buffer.ts";
+import { struct } from "../src/codec/composites.ts";
+import { u32, u64 } from "../src/codec/scalars.ts";
+import type { Kernel } from "../src/kernel/kernel.ts";
+import { openKernel } from "../src/open.node.ts";
+import { BPF_FUNC_ktime_get_ns, BPF_FUNC_ringbuf_output } from "../src/uapi/helper-ids.ts";
+import type { Bench, BenchCase, Contender } from "./measure.ts";
+
+/** Bytes of the ring; a record takes 32. */
+const SIZE = 1 << 20;
+const RECORDS = SIZE / 32 - 1;
+/** Records that are waited for in a round, and microseconds between them. */
+const WAKES = 100;
+const INTERVAL = 500;
+
+/** struct event of readers.c. */
+const event = struct({ time: u64, pid: u32, size: u32, number: u32, flags: u32 });
+
+const C = "c -O2";
+
+const cases: readonly BenchCase[] = [
+  ...["drainViews", "drain, decoded", "drain, bytes"].flatMap((name) => [
+    { name: `linux ${name}`, against: { contender: `${C} drain`, name: C } },
+    { name: `embedded ${name}`, against: { contender: `linux ${name}`, name: "linux" } },
+  ]),
+  { name: `${C} drain` },
+  ...["on", "for await"].map((name) => ({
+    name: `linux wake-up, ${name}`,
+    against: { contender: `${C} wake-up`, name: `${C}, epoll` },
+  })),
+  { name: `${C} wake-up` },
+];
+
+/** Makes the rings and programs of every kernel that there is; disposing closes them. */
+export async function openReaders(): Promise<Bench> {
+  const contenders: Record<string, Contender> = {};
+  const skipped: string[] = [];
+  const opened: Disposable[] = [];
+  const dispose = () => {
+    for (const one of opened.splice(0).reverse()) one[Symbol.dispose]();
+  };
+  const use = <T extends Disposable>(one: T): T => {
+    opened.push(one);
+    return one;
+  };
+  try {
+    for (const kind of ["linux", "embedded"] as const) {
+      try {
+        const kernel = use(await openKernel({ kind }));
+        addDrains(kernel, contenders, use);
+        if (kind === "linux")
+          await addC(kernel, contenders, use).catch((error) => skipped.push(`${C}: ${error.message}`));
+      } catch (error) {
+        skipped.push(`${kind}: ${(error as Error).message}`);
+      }
+    }
+    return { contenders, cases, skipped, [Symbol.asyncDispose]: async () => dispose() };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}
+
+type Event = { time: bigint; pid: number; size: number; number: number; flags: number };
+
+interface Parts {
+  readonly ring: RingBufferMap<Event>;
+  readonly sender: BpfProgram;
+}
+
+type Use = <T extends Disposable>(one: T) => T;
+
+/** A ring and a program that sends into it; each contender has its own. */
+function makeParts(kernel: Kernel, use: Use): Parts {
+  const ring = use(BpfMap.create(kernel, { name: "bench", type: "ringbuf", maxEntries: SIZE, record: event }));
+  const sender = use(
+    BpfProgram.load(kernel, { type: "socket_filter", name: "sender", instructions: program(...sending(ring.fd)) }),
+  );
+  return { ring, sender };
+}
+
+/** Sends an event with the time and some numbers. */
+const sending = (ring: number): Item[] => [
+  call(BPF_FUNC_ktime_get_ns),
+  store("dw", r10, -24, r0),
+  store("dw", r10, -16, 7),
+  store("dw", r10, -8, 9),
+  loadMapFd(r1, ring),
+  mov(r2, r10),
+  add(r2, -24),
+  mov(r3, 24),
+  mov(r4, 0),
+  call(BPF_FUNC_ringbuf_output),
+  mov(r0, 0),
+  exit(),
+];
+
+const fill = ({ sender }: Parts): void => {
+  sender.testRun({ data: new Uint8Array(64), repeat: RECORDS + 1 });
+};
+
+function addDrains(kernel: Kernel, contenders: Record<string, Contender>, use: Use): void {
+  const add = (name: string, makeDrain: (ring: RingBufferMap<Event>) => () => number): void => {
+    const parts = makeParts(kernel, use);
+    const drain = makeDrain(parts.ring);
+    contenders[`${kernel.kind} ${name}`] = () => {
+      fill(parts);
+      const began = performance.now();
+      const count = drain();
+      const time = (performance.now() - began) * 1e6;
+      if (count !== RECORDS || total === 0) throw new Error(`${count} records, not ${RECORDS}`);
+      return time / count;
+    };
+  };
+  let total = 0;
+  add("drainViews", (ring) => {
+    const reader = use(ring.ringBuffer());
+    const sum = (record: Readonly<Event>) => {
+      total += record.pid + record.size + record.number;
+    };
+    return () => reader.drainViews(sum);
+  });
+  add("drain, decoded", (ring) => {
+    const reader = use(ring.ringBuffer());
+    const sum = (record: Event) => {
+      total += record.pid + record.size + record.number;
+    };
+    return () => reader.drain(sum);
+  });
+  add("drain, bytes", (ring) => {
+    const reader = use(new RingBuffer(kernel, ring.fd, SIZE));
+    const sum = (record: Uint8Array) => {
+      total += record[8]!;
+    };
+    return () => reader.drain(sum);
+  });
+}
+
+/** Compiles readers.c and loads it into this process, so that both wait for the same ring and the same producer. */
+async function addC(kernel: Kernel, contenders: Record<string, Contender>, use: Use): Promise<void> {
+  const parts = makeParts(kernel, use);
+  const { ring, sender } = parts;
+  const folder = mkdtempSync(join(tmpdir(), "skep-bench-"));
+  use({ [Symbol.dispose]: () => rmSync(folder, { recursive: true }) });
+  const library = join(folder, "readers.so");
+  const source = fileURLToPath(new URL("readers.c", import.meta.url));
+  const { status, error, stderr } = spawnSync("cc", ["-O2", "-shared", "-fPIC", "-pthread", "-o", library, source], {
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(error?.message ?? stderr.trim());
+  const { default: koffi } = await import("koffi");
+  const loaded = koffi.load(library);
+  const drain = loaded.func("double drain(int, uint32_t)");
+  const start = loaded.func("void start(int, uint32_t, uint32_t)");
+  const waitFor = loaded.func("void wait_for(int, uint32_t, uint32_t, _Out_ double *)");
+  contenders[`${C} drain`] = () => {
+    fill(parts);
+    return drain(ring.fd, SIZE);
+  };
+  contenders[`${C} wake-up`] = () => {
+    const times = new Float64Array(WAKES);
+    start(sender.fd, WAKES, INTERVAL);
+    waitFor(ring.fd, SIZE, WAKES, times);
+    return median(times);
+  };
+  contenders["linux wake-up, on"] = async () => {
+    using reader = ring.ringBuffer();
+    const times: number[] = [];
+    await new Promise<void>((resolve, reject) => {
+      reader.on(({ time }) => {
+        times.push(Number(process.hrtime.bigint() - time));
+        if (times.length === WAKES) resolve();
+      }, reject);
+      start(sender.fd, WAKES, INTERVAL);
+    });
+    return median(times);
+  };
+  contenders["linux wake-up, for await"] = async () => {
+    using reader = ring.ringBuffer();
+    const times: number[] = [];
+    start(sender.fd, WAKES, INTERVAL);
+    for await (const { time } of reader) {
+      times.push(Number(process.hrtime.bigint() - time));
+      if (times.length === WAKES) break;
+    }
+    return median(times);
+  };
+}
+
+const median = (values: ArrayLike<number>): number => Array.from(values).sort((a, b) => a - b)[values.length >> 1]!;
