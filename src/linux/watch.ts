@@ -29,12 +29,17 @@ export function watch(
     return error;
   }
   let watching = true;
-  // The poll's own callback runs outside of Node's task queues: the caller's runs as an immediate, directly after it.
   const poll = syscalls.poll(epoll, () => {
     syscalls.epollWait(epoll, slot.end - EPOLL_EVENT_SIZE, 1, 0);
-    setImmediate(() => {
-      if (watching) callback();
-    });
+    // This runs outside of Node's task queues: an immediate makes it run what the callback has queued, and takes its errors.
+    setImmediate(afterwards);
+    try {
+      callback();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
   });
   return {
     [Symbol.dispose]() {
@@ -45,6 +50,8 @@ export function watch(
     },
   };
 }
+
+const afterwards = (): void => {};
 
 const EVENTS: Readonly<Record<Readiness, number>> = { readable: sys.EPOLLIN, writable: sys.EPOLLOUT };
 
