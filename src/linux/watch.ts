@@ -1,6 +1,7 @@
 // Readiness of a file descriptor on this thread's event loop, without a thread of its own.
 
 import type { Readiness } from "../kernel/kernel.ts";
+import { PERF_EVENT_IOC_ID } from "../uapi/perf-event.ts";
 import type { GuardedSlot } from "./guarded-memory.ts";
 import * as sys from "./syscalls.ts";
 
@@ -41,6 +42,9 @@ export function watch(
       });
     }
   });
+  // Polling a performance event takes its readiness away, and the event loop polls when it first adds the epoll: what came
+  // before is not told any more. Behind the second immediate from here it has been added.
+  if (isPerfEvent(syscalls, slot, fd)) setImmediate(() => setImmediate(() => watching && callback()));
   return {
     [Symbol.dispose]() {
       if (!watching) return;
@@ -50,6 +54,9 @@ export function watch(
     },
   };
 }
+
+const isPerfEvent = (syscalls: sys.Syscalls, slot: GuardedSlot, fd: number): boolean =>
+  syscalls.ioctl(fd, PERF_EVENT_IOC_ID, slot.put(new Uint8Array(8))) >= 0;
 
 const afterwards = (): void => {};
 
