@@ -7,10 +7,11 @@ import { pollBuffers } from "../../src/client/poll.ts";
 import { RingBufferError } from "../../src/client/ring-buffer.ts";
 import { struct } from "../../src/codec/composites.ts";
 import { u32, u64 } from "../../src/codec/scalars.ts";
-import type { Kernel, Mapping, MmapOptions } from "../../src/kernel/kernel.ts";
+import type { Kernel } from "../../src/kernel/kernel.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE, perfEventMmapPage } from "../../src/uapi/perf-event.ts";
 import { type Bench, contract } from "../contract/contract.ts";
 import { perfEventArray, sender } from "../contract/perf-samples.ts";
+import { copying } from "./copying.ts";
 
 interface Reading extends Bench {
   readonly kernel: Kernel;
@@ -56,25 +57,6 @@ class DisposableReaders {
 
 const within = <T>(promise: Promise<T>): Promise<T | "late"> =>
   Promise.race([promise, sleep(5000, "late" as const, { ref: false })]);
-
-/** A kernel that maps copies, which a case may write: Linux lets nobody write the data of a perf buffer. */
-function copying(kernel: Kernel): { kernel: Kernel; copies: DataView[] } {
-  const copies: DataView[] = [];
-  const mmap = (fd: number, options: MmapOptions): Mapping | number => {
-    const mapping = kernel.mmap(fd, options);
-    if (typeof mapping === "number") return mapping;
-    const bytes = mapping.bytes.slice();
-    copies.push(new DataView(bytes.buffer));
-    return { bytes, unmap: () => mapping.unmap() };
-  };
-  const get = (target: Kernel, name: string | symbol) => (name === "mmap" ? mmap : bound(target, name));
-  return { copies, kernel: new Proxy(kernel, { get }) };
-}
-
-function bound(target: Kernel, name: string | symbol): unknown {
-  const value = Reflect.get(target, name, target);
-  return typeof value === "function" ? value.bind(target) : value;
-}
 
 describe("PerfBuffer", () => {
   reading("drain takes samples with their CPU, and then nothing", ({ kernel, reader, send }) => {
@@ -214,9 +196,9 @@ describe("PerfBuffer", () => {
   });
 
   reading("pages that say what cannot be end in an error, and resync goes on behind it", (bench) => {
-    const { kernel, copies } = copying(bench.kernel);
+    const { kernel, pages } = copying(bench.kernel);
     using samples = new PerfBuffer(kernel, bench.array, 1, { record: u32, pages: 1 });
-    const [page] = copies as [DataView];
+    const [page] = pages as [DataView];
     const [data_head] = perfEventMmapPage.data_head;
     const moveHead = (to: bigint): void => page.setBigUint64(data_head, to, true);
     /** Writes a record of 16 bytes at a position, with a raw size. */
