@@ -43,9 +43,6 @@ export function walkMapType(kernel: Kernel, type: number): Answers {
   }
 }
 
-/** The operation of a case. */
-export const operationOf = (name: string): string => name.slice(name.indexOf("| ") + 2, name.indexOf(":"));
-
 const SIZES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 32, 40, 64, 255, 256, 260, 261, 264, 512, 1016, 1024];
 const VALUE_SIZES = [...SIZES, 1032, 4096, 32768, 32769, 65536];
 const ENTRIES = [0, 1, 2, 3, 4, 5, 7, 8, 100, 1000, 4095, 4096, 8192, 12288, 65536];
