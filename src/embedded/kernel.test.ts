@@ -6,6 +6,7 @@ import {
   type Item,
   jump,
   label,
+  load as loadFrom,
   loadMapFd,
   loadMapValue,
   mov,
@@ -25,10 +26,20 @@ import type { Mapping } from "../kernel/kernel.ts";
 import * as commands from "../uapi/commands.ts";
 import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/flags.ts";
 import * as helpers from "../uapi/helper-ids.ts";
-import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../uapi/map-types.ts";
+import {
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_CPUMAP,
+  BPF_MAP_TYPE_DEVMAP,
+  BPF_MAP_TYPE_DEVMAP_HASH,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_RINGBUF,
+  BPF_MAP_TYPE_XSKMAP,
+} from "../uapi/map-types.ts";
 import { BPF_PROG_TYPE_XDP } from "../uapi/program-types.ts";
 import { EmbeddedKernel, type EmbeddedKernelOptions } from "./kernel.ts";
 
+const EPERM = 1;
+const ENOENT = 2;
 const ENOMEM = 12;
 const license = new TextEncoder().encode("GPL\0");
 
@@ -53,6 +64,14 @@ function run(kernel: EmbeddedKernel, prog_fd: number): number {
   return attr.retval;
 }
 
+/** An array of one value, all of whose bytes are the same. */
+function filled(kernel: EmbeddedKernel, size: number, byte: number): number {
+  const map_fd = createArray(kernel, size);
+  const value = new Uint8Array(size).fill(byte);
+  kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key: new Uint8Array(4), value });
+  return map_fd;
+}
+
 /** What two random numbers and a time come to in a kernel of these options. */
 function outcomes(options: EmbeddedKernelOptions): number[] {
   using kernel = new EmbeddedKernel(options);
@@ -66,6 +85,15 @@ test("with the same seed and clock everything happens again in the same way", ()
   expect(outcomes({ seed: 1, clock })).toEqual(outcomes({ seed: 1, clock }));
   expect(outcomes({ seed: 1, clock })).not.toEqual(outcomes({ seed: 2, clock }));
   expect(outcomes({ clock })[2]).toBe(1000);
+});
+
+test("maps of devices and XDP sockets need CAP_NET_ADMIN beside CAP_BPF", () => {
+  using kernel = new EmbeddedKernel({ capabilities: ["CAP_BPF"] });
+  const created = (map_type: number): number =>
+    kernel.bpf(commands.BPF_MAP_CREATE, { map_type, key_size: 4, value_size: 4, max_entries: 1 });
+  for (const type of [BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_DEVMAP_HASH, BPF_MAP_TYPE_XSKMAP])
+    expect(created(type)).toBe(-EPERM);
+  expect(created(BPF_MAP_TYPE_CPUMAP)).toBeGreaterThan(0);
 });
 
 test("what does not fit the memory limit is ENOMEM, and fits again when something is closed", () => {
@@ -172,6 +200,34 @@ test("what a listener throws does not reach the program that prints", () => {
   expect(run(kernel, fd)).toBe(4);
   expect(queue.mock.calls[0]?.[0]).toThrow("a listener's own");
   queue.mockRestore();
+});
+
+test("a program and its map that are let go while it runs stay as they are until it ends", () => {
+  let fds: readonly number[] = [];
+  using kernel = new EmbeddedKernel({
+    trace() {
+      for (const fd of fds) kernel.close(fd);
+      // Whatever was freed would be written over.
+      for (let size = 8; size < 4096; size += 8) kernel.close(filled(kernel, size, 0xff));
+    },
+  });
+  const before = kernel.memoryInUse;
+  const map = filled(kernel, 8, 7);
+  const fd = load(
+    kernel,
+    store("dw", r10, -8, 0),
+    mov(r1, r10),
+    add(r1, -8),
+    mov(r2, 8),
+    call(helpers.BPF_FUNC_trace_printk),
+    loadMapValue(r1, map, 0),
+    loadFrom("b", r0, r1, 0),
+    exit(),
+  );
+  fds = [fd, map];
+  expect(run(kernel, fd)).toBe(7);
+  expect(kernel.memoryInUse - before).toBeLessThan(16384);
+  expect(kernel.bpf(commands.BPF_MAP_GET_NEXT_ID, { start_id: 0 })).toBe(-ENOENT);
 });
 
 test("helpers see elements for which memory grew while the program ran", () => {
