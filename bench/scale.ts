@@ -36,6 +36,11 @@ const cases: readonly BenchCase[] = [
   ...operations.flatMap((operation): BenchCase[] => [
     { name: `embedded ${operation}, ${SMALL}`, against: { contender: `linux ${operation}, ${SMALL}`, name: linux } },
     { name: `embedded ${operation}, ${LARGE}`, against: { contender: `linux ${operation}, ${LARGE}`, name: linux } },
+    // What cache misses add: both kernels wait for as much memory.
+    {
+      name: `embedded ${operation}, added`,
+      against: { contender: `linux ${operation}, added`, name: linux },
+    },
     {
       name: `embedded ${operation}, growth`,
       unit: "x",
@@ -99,6 +104,7 @@ function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack:
         return times[entries];
       };
     }
+    contenders[`${kind} ${operation}, added`] = () => times[LARGE]! - times[SMALL]!;
     contenders[`${kind} ${operation}, growth`] = () => times[LARGE]! / times[SMALL]!;
   }
   // Linux frees behind the caller's back.
