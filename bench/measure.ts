@@ -1,6 +1,6 @@
 // Measures contenders in alternated rounds, so that what disturbs one disturbs all, and compares their medians.
 
-/** Does something many times; returns the nanoseconds of one time. */
+/** Does something many times; returns the nanoseconds of one time, or what else its case has as unit. */
 export type Contender = () => number | Promise<number>;
 
 export interface Bench extends AsyncDisposable {
@@ -13,14 +13,19 @@ export interface Bench extends AsyncDisposable {
 
 export interface BenchCase {
   readonly name: string;
+  /** Default: ns. */
+  readonly unit?: Unit;
   /** A contender, and what it is called in the output; left out where it is not among them. */
   readonly against?: { readonly contender: string; readonly name: string };
 }
 
+/** `x` is a number of times. */
+type Unit = "ns" | "ms" | "bytes" | "x";
+
 export interface BenchLine {
   readonly bench: string;
   readonly case: string;
-  readonly unit: "ns";
+  readonly unit: Unit;
   readonly value: number;
   readonly against: string | null;
   /** Ours / theirs, the median over the rounds: below 1 is better. */
@@ -38,14 +43,14 @@ export async function measure(bench: string, { contenders, cases }: Bench, round
   }
   return cases
     .filter(({ name }) => times.has(name))
-    .map(({ name, against }) => {
+    .map(({ name, unit = "ns", against }) => {
       const ours = times.get(name)!;
       const theirs = against === undefined ? undefined : times.get(against.contender);
       const compared =
         against === undefined || theirs === undefined
           ? { against: null, ratio: null }
           : { against: against.name, ratio: round3(median(theirs.map((time, round) => ours[round]! / time))) };
-      return { bench, case: name, unit: "ns", value: round3(median(ours)), ...compared };
+      return { bench, case: name, unit, value: round3(median(ours)), ...compared };
     });
 }
 

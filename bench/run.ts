@@ -5,8 +5,10 @@ import { type Bench, measure } from "./measure.ts";
 
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   iterate: async () => (await import("./iterate.ts")).openIterate(),
+  machine: async () => (await import("./machine.ts")).openMachine(),
   maps: async () => (await import("./maps.ts")).openMaps(),
   readers: async () => (await import("./readers.ts")).openReaders(),
+  scale: async () => (await import("./scale.ts")).openScale(),
 };
 
 const usage = `usage: npm run bench -- NAME [--json] [--rounds N]; NAME is one of: ${Object.keys(benches).join(", ")}`;

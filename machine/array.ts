@@ -4,7 +4,7 @@ import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../src/uapi/flags.ts";
 import { allocatePages, freePages } from "./allocator.ts";
 import { MapHeader } from "./map.ts";
-import { clearFields, setValue } from "./values.ts";
+import { replaceValue, setValue } from "./values.ts";
 
 /** Allocates `copies` of each value: one, or one a CPU. */
 export function initialize(map: MapHeader, copies: u32): i32 {
@@ -29,16 +29,18 @@ export function lookup(map: MapHeader, key: usize): usize {
 export function update(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
   const error = checkUpdate(map, key, flags);
   if (error) return error;
-  const old = lookup(map, key);
-  setValue(map, old, value);
-  if (!(flags & BPF_F_LOCK)) clearFields(map, old);
+  const old = map.data + load<u32>(key) * map.stride;
+  if (flags & BPF_F_LOCK) setValue(map, old, value);
+  else replaceValue(map, old, value);
   return 0;
 }
 
 /** The errors of an update, in Linux's order. */
 export function checkUpdate(map: MapHeader, key: usize, flags: u64): i32 {
+  const index = load<u32>(key);
+  if (!flags) return index < map.maxEntries ? 0 : -E2BIG;
   if ((flags & ~(<u64>BPF_F_LOCK)) > <u64>BPF_EXIST) return -EINVAL;
-  if (load<u32>(key) >= map.maxEntries) return -E2BIG;
+  if (index >= map.maxEntries) return -E2BIG;
   if (flags & BPF_NOEXIST) return -EEXIST;
   return flags & BPF_F_LOCK && !map.hasLock ? -EINVAL : 0;
 }

@@ -9,7 +9,7 @@ import { jhash, jhash1, jhash2, jhash4 } from "./jhash.ts";
 import { DEFERRED, DEPTH, PAGE_BYTES } from "./layout.ts";
 import { MapHeader } from "./map.ts";
 import { nextRandom } from "./random.ts";
-import { clearFields, setValue } from "./values.ts";
+import { clearFields, replaceValue, setValue } from "./values.ts";
 
 @unmanaged
 export class Element {
@@ -52,6 +52,7 @@ export function initialize(map: MapHeader, copies: u32, front: u32, spare: u32):
     free(map.data);
     return -ENOMEM;
   }
+  if (preallocated && spare) map.spare = changetype<usize>(take(map));
   return 0;
 }
 
@@ -68,8 +69,29 @@ export function destroy(map: MapHeader): void {
 
 /** Address of the value, in a per-CPU hash that of CPU 0. */
 export function lookup(map: MapHeader, key: usize): usize {
+  const bytes = map.keySize;
+  if (bytes == 4) {
+    const wanted = load<u32>(key);
+    let element = load<usize>(bucketAt(map, jhash1(key, map.seed) & map.mask));
+    // The first one before the loop, which costs the engine a check of its own.
+    if (!element) return 0;
+    if (load<u32>(element, KEY) == wanted) return element + KEY + 8;
+    do element = load<usize>(element);
+    while (element && load<u32>(element, KEY) != wanted);
+    return element ? element + KEY + 8 : 0;
+  }
+  if (bytes == 16) {
+    const first = load<u64>(key);
+    const second = load<u64>(key, 8);
+    let element = load<usize>(bucketAt(map, jhash4(key, map.seed) & map.mask));
+    if (!element) return 0;
+    if (load<u64>(element, KEY) == first && load<u64>(element, KEY + 8) == second) return element + KEY + 16;
+    do element = load<usize>(element);
+    while (element && (load<u64>(element, KEY) != first || load<u64>(element, KEY + 8) != second));
+    return element ? element + KEY + 16 : 0;
+  }
   const link = findLink(map, key, hashOf(map, key));
-  return link ? load<usize>(link) + offsetof<Element>() + keyStride(map) : 0;
+  return link ? load<usize>(link) + KEY + keyStride(map) : 0;
 }
 
 export function update(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
@@ -77,29 +99,42 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
   if (existence > <u64>BPF_EXIST || (existence != flags && !map.hasLock)) return -EINVAL;
   const hash = hashOf(map, key);
   const link = findLink(map, key, hash);
-  const error = checkExistence(map, link, existence);
-  if (error) return error;
-  if (link) {
-    const old = load<Element>(link);
-    if (existence != flags) {
-      setValue(map, valueOf(map, old), value);
-      return 0;
-    }
-    // Nobody has the old element's address: it may take the place of the new one, which Linux puts in front.
-    if (!load<u32>(DEPTH)) {
-      bringToFront(map, link, old);
-      setValue(map, valueOf(map, old), value);
-      clearFields(map, valueOf(map, old));
-      return 0;
-    }
+  if (existence || !link) {
+    const error = checkExistence(map, link, existence);
+    if (error) return error;
   }
-  const element = take(map);
-  if (!element) return -ENOMEM;
-  const replaced = link ? unlink(map, link) : null;
-  insert(map, element, key, hash);
-  setValue(map, valueOf(map, element), value);
-  clearFields(map, valueOf(map, element));
-  if (replaced) give(map, replaced);
+  if (!link) {
+    const element = take(map);
+    if (!element) return -ENOMEM;
+    insert(map, element, key, hash);
+    replaceValue(map, valueOf(map, element), value);
+    return 0;
+  }
+  const old = load<Element>(link);
+  if (existence != flags) {
+    setValue(map, valueOf(map, old), value);
+    return 0;
+  }
+  // Where no program runs, nobody has the old element's address: it may be the new one, which Linux puts in front.
+  let element: Element | null = old;
+  if (load<u32>(DEPTH)) {
+    element = map.spare ? changetype<Element>(map.spare) : take(map);
+    if (!element) return -ENOMEM;
+  }
+  const bucket = bucketAt(map, hash & map.mask);
+  store<usize>(link, old.next);
+  element.next = load<usize>(bucket);
+  store<usize>(bucket, changetype<usize>(element));
+  if (element != old) {
+    element.hash = hash;
+    copyKey(map, keyOf(element), key);
+  }
+  replaceValue(map, valueOf(map, element), value);
+  if (element == old) return 0;
+  if (map.spare) {
+    if (map.fields) clearFields(map, valueOf(map, old));
+    map.spare = changetype<usize>(old);
+  } else give(map, old);
   return 0;
 }
 
@@ -168,6 +203,8 @@ export function findLink(map: MapHeader, key: usize, hash: u32): usize {
   let element = load<usize>(link);
   if (bytes == 4) {
     const wanted = load<u32>(key);
+    if (!element) return 0;
+    if (load<u32>(element, KEY) == wanted) return link;
     while (element && load<u32>(element, KEY) != wanted) {
       link = element;
       element = load<usize>(element);
@@ -181,6 +218,8 @@ export function findLink(map: MapHeader, key: usize, hash: u32): usize {
   } else if (bytes == 16) {
     const first = load<u64>(key);
     const second = load<u64>(key, 8);
+    if (!element) return 0;
+    if (load<u64>(element, KEY) == first && load<u64>(element, KEY + 8) == second) return link;
     while (element && (load<u64>(element, KEY) != first || load<u64>(element, KEY + 8) != second)) {
       link = element;
       element = load<usize>(element);
@@ -215,19 +254,14 @@ export function elementOf(map: MapHeader, value: usize): Element {
 /** An element that is not in use, or null. */
 export function take(map: MapHeader): Element | null {
   const element = map.freeElement;
-  if (element) {
-    map.freeElement = changetype<Element>(element).hash;
-    return changetype<Element>(element);
-  }
-  if (map.unusedEnd - map.unused < map.elementSize && !addChunk(map, nextChunkSize(map))) return null;
-  const unused = map.unused;
-  map.unused = unused + map.elementSize;
-  return changetype<Element>(unused);
+  if (!element) return takeUnused(map);
+  map.freeElement = changetype<Element>(element).hash;
+  return changetype<Element>(element);
 }
 
 /** Puts an element in front of its bucket. To be called before its value is set: the key may lie in what was its value. */
 export function insert(map: MapHeader, element: Element, key: usize, hash: u32): void {
-  copy(keyOf(element), key, map.keySize);
+  copyKey(map, keyOf(element), key);
   const bucket = bucketAt(map, hash & map.mask);
   element.hash = hash;
   element.next = load<usize>(bucket);
@@ -270,25 +304,37 @@ export function freeDeferred(): void {
 const HASH: usize = offsetof<Element>("hash");
 const KEY: usize = offsetof<Element>();
 
-function bringToFront(map: MapHeader, link: usize, element: Element): void {
-  const bucket = bucketAt(map, element.hash & map.mask);
-  if (link == bucket) return;
-  store<usize>(link, element.next);
-  element.next = load<usize>(bucket);
-  store<usize>(bucket, changetype<usize>(element));
+/** An element that never was in use, or null. */
+function takeUnused(map: MapHeader): Element | null {
+  if (map.unusedEnd - map.unused < map.elementSize && !addChunk(map, nextChunkSize(map))) return null;
+  const unused = map.unused;
+  map.unused = unused + map.elementSize;
+  return changetype<Element>(unused);
+}
+
+function copyKey(map: MapHeader, to: usize, from: usize): void {
+  const bytes = map.keySize;
+  if (bytes == 4) store<u32>(to, load<u32>(from));
+  else if (bytes == 16) {
+    store<u64>(to, load<u64>(from));
+    store<u64>(to, load<u64>(from, 8), 8);
+  } else copy(to, from, bytes);
 }
 
 /** Gives an element back: at once where preallocated, otherwise when no program runs. */
 function give(map: MapHeader, element: Element): void {
-  clearFields(map, valueOf(map, element));
-  if (map.flags & BPF_F_NO_PREALLOC && load<u32>(DEPTH)) {
-    if (!map.deferred) {
-      map.nextDeferred = load<usize>(DEFERRED);
-      store<usize>(DEFERRED, changetype<usize>(map));
-    }
-    element.hash = <u32>map.deferred;
-    map.deferred = changetype<usize>(element);
-  } else giveFree(map, element);
+  if (map.fields) clearFields(map, valueOf(map, element));
+  if (map.flags & BPF_F_NO_PREALLOC && load<u32>(DEPTH)) giveLater(map, element);
+  else giveFree(map, element);
+}
+
+function giveLater(map: MapHeader, element: Element): void {
+  if (!map.deferred) {
+    map.nextDeferred = load<usize>(DEFERRED);
+    store<usize>(DEFERRED, changetype<usize>(map));
+  }
+  element.hash = <u32>map.deferred;
+  map.deferred = changetype<usize>(element);
 }
 
 function giveFree(map: MapHeader, element: Element): void {

@@ -12,7 +12,7 @@ import * as hash from "./hash.ts";
 import { Element, elementOf, findLink, hashOf, insert, keyOf, linkOf, take, unlink, valueOf } from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
 import { MapHeader } from "./map.ts";
-import { clearFields, setValue, setValues, zeroValues } from "./values.ts";
+import { clearFields, replaceValue, setValue, setValues, zeroValues } from "./values.ts";
 
 /** A place in a circular list, or the list's head. */
 @unmanaged
@@ -118,8 +118,7 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
   if (flags > <u64>BPF_EXIST) return -EINVAL;
   const element = takeFor(map, key);
   if (!element) return -ENOMEM;
-  setValue(map, valueOf(map, element), value);
-  clearFields(map, valueOf(map, element));
+  replaceValue(map, valueOf(map, element), value);
   const link = findLink(map, keyOf(element), element.hash);
   const error = checkExistence(link, flags);
   if (error) {

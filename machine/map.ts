@@ -68,6 +68,8 @@ export class MapHeader {
   /** Hash: the first removed element that is given back when no program runs, and the next map that has some. */
   deferred: usize;
   nextDeferred: usize;
+  /** Hash, preallocated: the element that takes the place of the next one that a program replaces. */
+  spare: usize;
   /** LRU hash: its lists. */
   lru: usize;
   /** Special fields of a value, as values.ts has them; 0 where there are none. */
@@ -163,12 +165,12 @@ export function mapData(map: MapHeader): usize {
 
 /** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. A map of maps gives the address of a map. */
 export function mapLookup(map: MapHeader, key: usize): usize {
+  // The two that are hot, before a jump through a table.
+  if (map.type == BPF_MAP_TYPE_HASH) return hash.lookup(map, key);
+  if (map.type == BPF_MAP_TYPE_ARRAY) return array.lookup(map, key);
   switch (map.type) {
-    case BPF_MAP_TYPE_ARRAY:
-      return array.lookup(map, key);
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return percpuArray.lookup(map, key);
-    case BPF_MAP_TYPE_HASH:
     case BPF_MAP_TYPE_PERCPU_HASH:
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
@@ -200,12 +202,11 @@ export function mapLookupOn(map: MapHeader, key: usize, cpu: u32): usize {
 
 /** Sets a value, in a per-CPU map that of the running CPU. 0 or -errno. */
 export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
+  if (map.type == BPF_MAP_TYPE_HASH) return hash.update(map, key, value, flags);
+  if (map.type == BPF_MAP_TYPE_ARRAY) return array.update(map, key, value, flags);
   switch (map.type) {
-    case BPF_MAP_TYPE_ARRAY:
-      return array.update(map, key, value, flags);
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return percpuArray.update(map, key, value, flags, load<u32>(CPU));
-    case BPF_MAP_TYPE_HASH:
     case BPF_MAP_TYPE_HASH_OF_MAPS:
       return hash.update(map, key, value, flags);
     case BPF_MAP_TYPE_PERCPU_HASH:

@@ -14,8 +14,14 @@ class Field {
 
 /** Copies a value but for its special fields. */
 export function setValue(map: MapHeader, to: usize, from: usize): void {
-  if (map.fields) setBetweenFields(map, to, from);
-  else copy(to, from, map.valueSize);
+  if (map.valueSize == 8 && !map.fields) store<u64>(to, load<u64>(from));
+  else setLong(map, to, from);
+}
+
+/** Sets a value that programs have not used yet, or that loses its timers and pointers. */
+export function replaceValue(map: MapHeader, to: usize, from: usize): void {
+  setValue(map, to, from);
+  if (map.fields) clearFields(map, to);
 }
 
 /** Sets the values of all CPUs, which lie a stride apart. */
@@ -38,6 +44,11 @@ export function clearFields(map: MapHeader, value: usize): void {
     memory.fill(value + field.offset, 0, field.size);
     at += offsetof<Field>();
   }
+}
+
+function setLong(map: MapHeader, to: usize, from: usize): void {
+  if (map.fields) setBetweenFields(map, to, from);
+  else copy(to, from, map.valueSize);
 }
 
 function setBetweenFields(map: MapHeader, to: usize, from: usize): void {

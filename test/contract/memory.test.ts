@@ -2,9 +2,10 @@
 
 import { expect } from "vitest";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
+import { BPF_MAP_UPDATE_BATCH } from "../../src/uapi/commands.ts";
 import { BPF_F_NO_PREALLOC } from "../../src/uapi/flags.ts";
 import { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../../src/uapi/map-types.ts";
-import { contract } from "./contract.ts";
+import { contract, outcome } from "./contract.ts";
 import { create, creation, get, remove, set } from "./maps.ts";
 
 contract("a map's memory is given back with it: 300 times 8 MiB", (kernel) => {
@@ -72,3 +73,23 @@ contract.on("embedded")(
     expect(write(written)).toBe(0);
   },
 );
+
+contract.on("embedded")("a batch that hits memoryLimit is ENOMEM, and its count tells how many entries took", () => {
+  using kernel = new EmbeddedKernel({ memoryLimit: 8 << 20 });
+  const before = kernel.memoryInUse;
+  const entries = 500_000;
+  const map_fd = create(kernel, { map_type: BPF_MAP_TYPE_HASH, map_flags: BPF_F_NO_PREALLOC, max_entries: entries });
+  const keys = new Uint8Array(Uint32Array.from({ length: entries }, (_, key) => key).buffer);
+  const attr = { map_fd, keys, values: new Uint8Array(entries * 8), count: entries };
+  expect(outcome(kernel.bpf(BPF_MAP_UPDATE_BATCH, attr))).toBe("ENOMEM");
+  expect(attr.count).toBeGreaterThan(100_000);
+  expect(get(kernel, map_fd, attr.count - 1)).toBe(0n);
+  expect(get(kernel, map_fd, attr.count)).toBe("ENOENT");
+  expect(set(kernel, map_fd, attr.count, 1)).toBe("ENOMEM");
+  expect(set(kernel, map_fd, 0, 7)).toBe(0);
+  expect(remove(kernel, map_fd, 1)).toBe(0);
+  expect(set(kernel, map_fd, attr.count, 1)).toBe(0);
+  kernel.close(map_fd);
+  // What commands copy through stays.
+  expect(kernel.memoryInUse - before).toBeLessThan(1 << 16);
+});
