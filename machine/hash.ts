@@ -13,7 +13,9 @@ import { clearFields, setValue } from "./values.ts";
 
 @unmanaged
 export class Element {
+  /** Stays when it is removed: who walks the bucket, and removed it meanwhile, comes on from it. */
   next: usize;
+  /** Of one that is removed: the next of those that are free, or that will be. */
   hash: u32;
 }
 
@@ -54,6 +56,7 @@ export function initialize(map: MapHeader, copies: u32, front: u32, spare: u32):
 }
 
 export function destroy(map: MapHeader): void {
+  if (map.deferred) forgetDeferred(map);
   let chunk = map.chunks;
   while (chunk) {
     const next = changetype<Chunk>(chunk).next;
@@ -199,6 +202,11 @@ export function valueOf(map: MapHeader, element: Element): usize {
   return keyOf(element) + keyStride(map);
 }
 
+/** Address of the value that belongs to a key of an element, in a per-CPU hash that of CPU 0. */
+export function valueBehind(map: MapHeader, key: usize): usize {
+  return key + keyStride(map);
+}
+
 /** The element that a value belongs to. */
 export function elementOf(map: MapHeader, value: usize): Element {
   return changetype<Element>(value - keyStride(map) - offsetof<Element>());
@@ -208,7 +216,7 @@ export function elementOf(map: MapHeader, value: usize): Element {
 export function take(map: MapHeader): Element | null {
   const element = map.freeElement;
   if (element) {
-    map.freeElement = changetype<Element>(element).next;
+    map.freeElement = changetype<Element>(element).hash;
     return changetype<Element>(element);
   }
   if (map.unusedEnd - map.unused < map.elementSize && !addChunk(map, nextChunkSize(map))) return null;
@@ -244,12 +252,17 @@ export function linkOf(map: MapHeader, element: Element): usize {
 
 /** Frees elements that running programs might still have used. */
 export function freeDeferred(): void {
-  let element = load<usize>(DEFERRED);
-  while (element) {
-    const deleted = changetype<Element>(element);
-    const next = deleted.next;
-    giveFree(changetype<MapHeader>(<usize>deleted.hash), deleted);
-    element = next;
+  let address = load<usize>(DEFERRED);
+  while (address) {
+    const map = changetype<MapHeader>(address);
+    let element = map.deferred;
+    while (element) {
+      const next = <usize>changetype<Element>(element).hash;
+      giveFree(map, changetype<Element>(element));
+      element = next;
+    }
+    map.deferred = 0;
+    address = map.nextDeferred;
   }
   store<usize>(DEFERRED, 0);
 }
@@ -269,16 +282,25 @@ function bringToFront(map: MapHeader, link: usize, element: Element): void {
 function give(map: MapHeader, element: Element): void {
   clearFields(map, valueOf(map, element));
   if (map.flags & BPF_F_NO_PREALLOC && load<u32>(DEPTH)) {
-    element.next = load<usize>(DEFERRED);
-    // A deleted element has no use for its hash: it keeps its map.
-    element.hash = <u32>changetype<usize>(map);
-    store<usize>(DEFERRED, changetype<usize>(element));
+    if (!map.deferred) {
+      map.nextDeferred = load<usize>(DEFERRED);
+      store<usize>(DEFERRED, changetype<usize>(map));
+    }
+    element.hash = <u32>map.deferred;
+    map.deferred = changetype<usize>(element);
   } else giveFree(map, element);
 }
 
 function giveFree(map: MapHeader, element: Element): void {
-  element.next = map.freeElement;
+  element.hash = <u32>map.freeElement;
   map.freeElement = changetype<usize>(element);
+}
+
+/** The map is gone before its removed elements could be freed. */
+function forgetDeferred(map: MapHeader): void {
+  let link: usize = DEFERRED;
+  while (load<usize>(link) != changetype<usize>(map)) link = load<usize>(link) + offsetof<MapHeader>("nextDeferred");
+  store<usize>(link, map.nextDeferred);
 }
 
 function nextChunkSize(map: MapHeader): u32 {

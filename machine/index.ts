@@ -9,7 +9,7 @@ import {
   freePages,
   initializeAllocator,
 } from "./allocator.ts";
-import { devmapHashAdd, devmapHashTake } from "./devmap-hash.ts";
+import { devmapHashSet, devmapHashTake } from "./devmap-hash.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
@@ -37,7 +37,7 @@ export {
   allocatePages,
   allocateZeroed,
   bytesInUse,
-  devmapHashAdd,
+  devmapHashSet,
   devmapHashTake,
   free,
   freePages,

@@ -5,7 +5,18 @@
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
 import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
 import { copy } from "./bytes.ts";
+import { forEachElement, repeat } from "./callbacks.ts";
 import { underCgroup } from "./cgroup-array.ts";
+import {
+  Dynptr,
+  dynptrData,
+  dynptrFromMemory,
+  dynptrRead,
+  dynptrWrite,
+  ringbufDiscardDynptr,
+  ringbufReserveDynptr,
+  ringbufSubmitDynptr,
+} from "./dynptr.ts";
 import { freeDeferred } from "./hash.ts";
 import { helper } from "./imports.ts";
 import {
@@ -25,6 +36,7 @@ import {
   FAULT_SLOT,
   MAX_DEPTH,
   REGISTERS,
+  REMAINING,
   SAVED_FRAMES,
   SAVED_REGISTERS,
   STACK_BYTES,
@@ -45,6 +57,7 @@ const R1: usize = REGISTERS + 8;
 const R2: usize = REGISTERS + 16;
 const R3: usize = REGISTERS + 24;
 const R4: usize = REGISTERS + 32;
+const R5: usize = REGISTERS + 40;
 const R6: usize = REGISTERS + 48;
 const R10: usize = REGISTERS + 80;
 
@@ -87,7 +100,10 @@ export function programRun(program: Program, context: usize, cpu: u32): i32 {
   store<u32>(CPU, cpu);
   store<u64>(R1, context);
   store<u64>(R10, <usize>STACKS + (depth + 1) * STACK_BYTES);
-  const fault = interpret(program, <usize>SAVED_FRAMES + depth * FRAMES_BYTES);
+  store<u32>(REMAINING, load<u32>(BUDGET));
+  const frames = <usize>SAVED_FRAMES + depth * FRAMES_BYTES;
+  const last = frames + FRAMES_BYTES - FRAME_BYTES;
+  const fault = interpret(program, changetype<usize>(operationAt(program, 0)), frames, last);
   store<u32>(CPU, outerCpu);
   store<usize>(DEPTH, depth);
   if (depth) copy(R1, saved, SAVED_BYTES);
@@ -95,13 +111,38 @@ export function programRun(program: Program, context: usize, cpu: u32): i32 {
   return fault;
 }
 
-function interpret(program: Program, frames: usize): i32 {
+/**
+ * Calls a function of the program from within a helper, r1 to r5 being its arguments; r0 is what it returns.
+ *
+ * @param frame of the caller
+ * @param last frame that there is
+ */
+export function callBack(program: Program, callback: usize, frame: usize, last: usize): i32 {
+  const remaining = load<u32>(REMAINING);
+  if (!remaining) return FAULT_BUDGET;
+  if (frame == last) return FAULT_CALL_DEPTH;
+  store<u32>(REMAINING, remaining - 1);
+  copy(frame, R6, CALLEE_SAVED_BYTES);
+  store<u64>(R10, load<u64>(R10) - MAX_BPF_STACK);
+  const fault = interpret(program, callback, frame + FRAME_BYTES, last);
+  store<u64>(R10, load<u64>(R10) + MAX_BPF_STACK);
+  copy(R6, frame, CALLEE_SAVED_BYTES);
+  return fault;
+}
+
+/** Number of a frame, counted through all running programs. */
+export function frameNumber(frame: usize): usize {
+  return (frame - SAVED_FRAMES) / FRAME_BYTES;
+}
+
+/** Executes a function from its `first` operation, whose frame is `frames`, until it exits. */
+function interpret(program: Program, first: usize, frames: usize, last: usize): i32 {
   let frame = frames;
   let loops = MAX_LOOPS;
   let tailCalls: u32 = 0;
-  let budget = load<u32>(BUDGET);
+  let budget = load<u32>(REMAINING);
   let limit = accessLimit();
-  let next = changetype<usize>(operationAt(program, 0));
+  let next = first;
   while (true) {
     const now = changetype<Operation>(next);
     next += offsetof<Operation>();
@@ -211,7 +252,10 @@ function interpret(program: Program, frames: usize): i32 {
         if (load<i64>(now.destination) >= load<i64>(now.source)) next = now.offset;
         break;
       case op.EXIT:
-        if (frame == frames) return FAULT_NONE;
+        if (frame == frames) {
+          store<u32>(REMAINING, budget);
+          return FAULT_NONE;
+        }
         frame -= FRAME_BYTES;
         copy(R6, frame, CALLEE_SAVED_BYTES);
         store<u64>(R10, load<u64>(R10) + MAX_BPF_STACK);
@@ -391,7 +435,7 @@ function interpret(program: Program, frames: usize): i32 {
         break;
 
       case op.CALL_LOCAL: {
-        if (frame == frames + FRAMES_BYTES - FRAME_BYTES) return fault(FAULT_CALL_DEPTH, program, now, 0);
+        if (frame == last) return fault(FAULT_CALL_DEPTH, program, now, 0);
         if (!budget) return fault(FAULT_BUDGET, program, now, 0);
         budget -= 1;
         copy(frame, R6, CALLEE_SAVED_BYTES);
@@ -469,6 +513,37 @@ function interpret(program: Program, frames: usize): i32 {
         break;
       case op.GET_RANDOM:
         store<u64>(R0, nextRandom());
+        break;
+      case op.FOR_EACH_MAP_ELEM:
+      case op.LOOP: {
+        store<u32>(REMAINING, budget);
+        store<u32>(FAULT_SLOT, slotOf(program, now));
+        const kind = now.code == op.LOOP ? repeat(program, frame, last) : forEachElement(program, frame, last);
+        if (kind) return kind;
+        budget = load<u32>(REMAINING);
+        limit = accessLimit();
+        break;
+      }
+      case op.DYNPTR_FROM_MEM:
+        store<i64>(R0, dynptrFromMemory(load<u64>(R1), load<u32>(R2), load<u64>(R3), load<Dynptr>(R4)));
+        break;
+      case op.DYNPTR_READ:
+        store<i64>(R0, dynptrRead(load<usize>(R1), load<u32>(R2), load<Dynptr>(R3), load<u32>(R4), load<u64>(R5)));
+        break;
+      case op.DYNPTR_WRITE:
+        store<i64>(R0, dynptrWrite(load<Dynptr>(R1), load<u32>(R2), load<usize>(R3), load<u32>(R4), load<u64>(R5)));
+        break;
+      case op.DYNPTR_DATA:
+        store<u64>(R0, dynptrData(load<Dynptr>(R1), load<u32>(R2), load<u32>(R3)));
+        break;
+      case op.RINGBUF_RESERVE_DYNPTR:
+        store<i64>(R0, ringbufReserveDynptr(load<MapHeader>(R1), load<u32>(R2), load<u64>(R3), load<Dynptr>(R4)));
+        break;
+      case op.RINGBUF_SUBMIT_DYNPTR:
+        ringbufSubmitDynptr(load<Dynptr>(R1), load<u64>(R2));
+        break;
+      case op.RINGBUF_DISCARD_DYNPTR:
+        ringbufDiscardDynptr(load<Dynptr>(R1), load<u64>(R2));
         break;
       case op.BACK:
         if (!budget) return fault(FAULT_BUDGET, program, now, 0);

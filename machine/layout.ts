@@ -36,10 +36,13 @@ export const PAGE_LIMIT = 65680;
 /** u32, u32: start and end of the chunk that small blocks are cut from. */
 export const CHUNK = 65684;
 export const CHUNK_END = 65688;
-/** u32: hash elements that are freed when the outermost program has ended. */
+/** u32: the first map with hash elements that are freed when the outermost program has ended. */
 export const DEFERRED = 65692;
 /** u32 each: free blocks of 16, 32, … 2048 bytes. */
 export const FREE_BLOCKS = 65696;
+
+/** u32: what is left of BUDGET to the callback that a helper calls, and to the caller when it has returned. */
+export const REMAINING = 69624;
 
 /** What callers get back, of each running program and each of its frames. */
 export const SAVED_REGISTERS = 69632;
@@ -51,8 +54,11 @@ export const DATA_START = 77824;
 export const STACKS = 77824;
 export const STACK_BYTES = 4096;
 export const MAX_DEPTH = 8;
+/** What helpers point their callbacks to, 16 bytes for each frame of each running program: an index, or a dynptr. */
+export const CALLBACK_ARGUMENTS = 110592;
+export const CALLBACK_ARGUMENT_BYTES = 16;
 /** The allocator's memory. */
-export const HEAP_START = 110592;
+export const HEAP_START = 114688;
 
 /** Bytes of a page of BPF memory, which ring buffers and mmapable arrays are made of. */
 export const PAGE_BYTES = 4096;

@@ -65,6 +65,9 @@ export class MapHeader {
   unused: usize;
   unusedEnd: usize;
   freeElement: usize;
+  /** Hash: the first removed element that is given back when no program runs, and the next map that has some. */
+  deferred: usize;
+  nextDeferred: usize;
   /** LRU hash: its lists. */
   lru: usize;
   /** Special fields of a value, as values.ts has them; 0 where there are none. */
@@ -175,6 +178,7 @@ export function mapLookup(map: MapHeader, key: usize): usize {
       return value ? load<usize>(value) : 0;
     }
     case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CPUMAP:
     case BPF_MAP_TYPE_DEVMAP:
     case BPF_MAP_TYPE_XSKMAP:
       return pointerArray.lookup(map, key);
@@ -309,7 +313,7 @@ export function mapPeek(map: MapHeader, value: usize): i32 {
   }
 }
 
-function isPerCpu(map: MapHeader): bool {
+export function isPerCpu(map: MapHeader): bool {
   switch (map.type) {
     case BPF_MAP_TYPE_PERCPU_HASH:
     case BPF_MAP_TYPE_PERCPU_ARRAY:

@@ -3,8 +3,14 @@
 
 import {
   BPF_FUNC_current_task_under_cgroup,
+  BPF_FUNC_dynptr_data,
+  BPF_FUNC_dynptr_from_mem,
+  BPF_FUNC_dynptr_read,
+  BPF_FUNC_dynptr_write,
+  BPF_FUNC_for_each_map_elem,
   BPF_FUNC_get_prandom_u32,
   BPF_FUNC_get_smp_processor_id,
+  BPF_FUNC_loop,
   BPF_FUNC_map_delete_elem,
   BPF_FUNC_map_lookup_elem,
   BPF_FUNC_map_lookup_percpu_elem,
@@ -14,10 +20,13 @@ import {
   BPF_FUNC_map_update_elem,
   BPF_FUNC_redirect_map,
   BPF_FUNC_ringbuf_discard,
+  BPF_FUNC_ringbuf_discard_dynptr,
   BPF_FUNC_ringbuf_output,
   BPF_FUNC_ringbuf_query,
   BPF_FUNC_ringbuf_reserve,
+  BPF_FUNC_ringbuf_reserve_dynptr,
   BPF_FUNC_ringbuf_submit,
+  BPF_FUNC_ringbuf_submit_dynptr,
   BPF_FUNC_skb_under_cgroup,
   BPF_FUNC_spin_lock,
   BPF_FUNC_spin_unlock,
@@ -45,6 +54,7 @@ import {
   BPF_MOD,
   BPF_MOV,
   BPF_PSEUDO_CALL,
+  BPF_PSEUDO_FUNC,
   BPF_REG_10,
   BPF_ST,
   BPF_STX,
@@ -197,6 +207,16 @@ export const LOAD_PACKET32 = 128;
 export const LOAD_PACKET16 = 129;
 export const LOAD_PACKET8 = 130;
 
+/** Helpers that call back into the program. */
+export const FOR_EACH_MAP_ELEM = 160;
+export const LOOP = 161;
+export const DYNPTR_FROM_MEM = 162;
+export const DYNPTR_READ = 163;
+export const DYNPTR_WRITE = 164;
+export const DYNPTR_DATA = 165;
+export const RINGBUF_RESERVE_DYNPTR = 166;
+export const RINGBUF_SUBMIT_DYNPTR = 167;
+export const RINGBUF_DISCARD_DYNPTR = 168;
 export const TAIL_CALL = 140;
 export const MAP_PUSH = 141;
 export const MAP_POP = 142;
@@ -240,6 +260,11 @@ export function jumpDistance(slot: usize): i32 {
   if ((!wide && (opcode & 7) != BPF_JMP32) || kind == BPF_EXIT) return NO_JUMP;
   if (kind == BPF_CALL) return load<u8>(slot, 1) >> 4 == BPF_PSEUDO_CALL ? load<i32>(slot, 4) : NO_JUMP;
   return kind == BPF_JA && !wide ? load<i32>(slot, 4) : <i32>load<i16>(slot, 2);
+}
+
+/** Whether the slot at `slot` loads the address of a function, which lies as many slots behind the next one as its immediate says. */
+export function namesFunction(slot: usize): bool {
+  return load<u8>(slot) == LD_IMM64 && load<u8>(slot, 1) >> 4 == BPF_PSEUDO_FUNC;
 }
 
 function usesImmediate(opcode: u32): bool {
@@ -354,6 +379,24 @@ function helperCode(id: i32): u32 {
       return GET_CPU;
     case BPF_FUNC_get_prandom_u32:
       return GET_RANDOM;
+    case BPF_FUNC_for_each_map_elem:
+      return FOR_EACH_MAP_ELEM;
+    case BPF_FUNC_loop:
+      return LOOP;
+    case BPF_FUNC_dynptr_from_mem:
+      return DYNPTR_FROM_MEM;
+    case BPF_FUNC_dynptr_read:
+      return DYNPTR_READ;
+    case BPF_FUNC_dynptr_write:
+      return DYNPTR_WRITE;
+    case BPF_FUNC_dynptr_data:
+      return DYNPTR_DATA;
+    case BPF_FUNC_ringbuf_reserve_dynptr:
+      return RINGBUF_RESERVE_DYNPTR;
+    case BPF_FUNC_ringbuf_submit_dynptr:
+      return RINGBUF_SUBMIT_DYNPTR;
+    case BPF_FUNC_ringbuf_discard_dynptr:
+      return RINGBUF_DISCARD_DYNPTR;
     default:
       return CALL_HELPER;
   }

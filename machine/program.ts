@@ -9,6 +9,7 @@ import {
   EXIT,
   jumpDistance,
   NO_JUMP,
+  namesFunction,
   Operation,
   OUT_OF_PROGRAM,
   SLOT_BYTES,
@@ -36,6 +37,10 @@ export function programLoad(instructions: usize, slots: u32): i32 {
     const slot = instructions + index * SLOT_BYTES;
     const operation = operationAt(program, index);
     decode(slot, operation);
+    if (namesFunction(slot)) {
+      operation.immediate = changetype<usize>(targetOf(program, index, load<i32>(slot, 4)));
+      continue;
+    }
     const distance = jumpDistance(slot);
     if (distance == NO_JUMP) continue;
     const goal = targetOf(program, index, distance);

@@ -1,14 +1,17 @@
 // Compares our verifier with recorded verdicts of Linux: npm run verify:corpus -- FILE.jsonl.gz… [--support DIR] [--json] [--list KIND]
-// A record is a program with its maps and the verdict, errno and log that a running kernel gave. DIR holds BTF, which the verifier
-// does not read yet: what needs it counts as refused by us.
+// A record is a program with its maps and the verdict, errno and log that a running kernel gave. DIR holds BTF, of which the verifier
+// reads what functions there are; what needs more counts as refused by us.
 
 import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { decodeInstructions, type Instruction, LD_IMM64 } from "../src/asm/instruction.ts";
+import { parseBtf } from "../src/btf/btf.ts";
 import { families } from "../src/embedded/maps/families.ts";
 import { isGplCompatible } from "../src/embedded/program.ts";
-import { type VerifierMap, verify } from "../src/embedded/verifier/verify.ts";
+import { readFunctions } from "../src/embedded/program-debug-info.ts";
+import { type FunctionInfo, type VerifierMap, verify } from "../src/embedded/verifier/verify.ts";
 import * as insn from "../src/uapi/insn.ts";
 
 interface MapRecord {
@@ -39,6 +42,8 @@ interface CorpusRecord {
   insns: string;
   maps?: MapRecord[];
   fd_array?: (number | null)[];
+  btf?: string;
+  func_info?: string;
   verdict: "accept" | "reject";
   /** Where Linux decided: `attr` is before the verifier. */
   stage: "attr" | "check" | "verify";
@@ -75,6 +80,8 @@ const newTally = (name: string): Tally => ({
 
 const tallies = new Map(["plain", "map_btf", "kernel", "all"].map((name) => [name, newTally(name)]));
 
+let read: Map<string, string> | undefined;
+
 for (const file of files) {
   for (const line of gunzipSync(readFileSync(file)).toString().split("\n")) {
     const record: CorpusRecord | undefined = line ? JSON.parse(line) : undefined;
@@ -106,7 +113,9 @@ function judge(record: CorpusRecord): void {
 }
 
 function load(record: CorpusRecord): { accepted: boolean; reason: string } {
-  const unsupported = record.maps?.find((map) => !map.bad_fd && (map.special || map.inner?.special || !families.has(map.type)));
+  const unsupported = record.maps?.find(
+    (map) => !map.bad_fd && (map.special || map.inner?.special || !families.has(map.type)),
+  );
   if (unsupported) return { accepted: false, reason: `map type ${unsupported.type} is not in the embedded kernel yet` };
   const instructions = decodeInstructions(Buffer.from(record.insns, "hex"));
   const verdict = verify({
@@ -118,9 +127,31 @@ function load(record: CorpusRecord): { accepted: boolean; reason: string } {
     instructions,
     maps: mapsBySlot(record, instructions),
     logLevel: 0,
+    ...functionsOf(record),
     capabilities: { bpf: /[bs]/.test(record.caps), perfmon: /[ps]/.test(record.caps) },
   });
   return verdict.ok ? { accepted: true, reason: "" } : { accepted: false, reason: verdict.diagnosis.reason };
+}
+
+/** What the type information says of the program's functions. */
+function functionsOf({ btf, func_info }: CorpusRecord): { functions?: FunctionInfo[] } {
+  const hex = btf && func_info ? blobs().get(btf) : undefined;
+  return hex ? { functions: readFunctions(parseBtf(Buffer.from(hex, "hex")), Buffer.from(func_info!, "hex")) } : {};
+}
+
+/** The blobs of BTF that records name. */
+function blobs(): ReadonlyMap<string, string> {
+  if (read) return read;
+  const lines = gunzipSync(readFileSync(join(options.support ?? dirname(files[0]!), "btf.jsonl.gz")))
+    .toString()
+    .split("\n");
+  read = new Map(
+    lines.filter(Boolean).map((line): [string, string] => {
+      const { h, hex } = JSON.parse(line) as { h: string; hex: string };
+      return [h, hex];
+    }),
+  );
+  return read;
 }
 
 function mapsBySlot(record: CorpusRecord, instructions: readonly Instruction[]): Map<number, VerifierMap> {

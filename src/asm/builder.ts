@@ -21,7 +21,7 @@ type Reg = { readonly register: Register };
 /** A register, or a signed 32-bit immediate. */
 type Operand = Reg | number;
 
-/** A slot of a program that is being built: `to` names the label that its `off` (of a call, its `imm`) must reach. */
+/** A slot of a program that is being built: `to` names the label that its `off` (of a call or a load, its `imm`) must reach. */
 export interface Slot extends Instruction {
   readonly to?: string;
 }
@@ -86,6 +86,11 @@ export const loadMapFd = (dst: Reg, fd: number): readonly Slot[] => [
 export const loadMapValue = (dst: Reg, fd: number, offset: number): readonly Slot[] => [
   slot(LD_IMM64, { dst: dst.register, src: insn.BPF_PSEUDO_MAP_VALUE, imm: fd }),
   slot(0, { imm: offset }),
+];
+/** `dst = address of a function of the same program`, by label; two slots. */
+export const loadFunction = (dst: Reg, to: string): readonly Slot[] => [
+  slot(LD_IMM64, { dst: dst.register, src: insn.BPF_PSEUDO_FUNC, imm: -1, to }),
+  slot(0),
 ];
 
 const widths = { b: insn.BPF_B, h: insn.BPF_H, w: insn.BPF_W, dw: insn.BPF_DW } as const;
@@ -154,7 +159,7 @@ export function program(...items: readonly Item[]): Instruction[] {
     const target = labels.get(to);
     if (target === undefined) throw new RangeError(`no label "${to}" in this program`);
     const distance = target - index - 1;
-    const isCall = instruction.opcode === (insn.BPF_JMP | insn.BPF_CALL);
-    return isCall ? { ...instruction, imm: distance } : { ...instruction, off: distance };
+    const isFar = instruction.opcode === (insn.BPF_JMP | insn.BPF_CALL) || instruction.opcode === LD_IMM64;
+    return isFar ? { ...instruction, imm: distance } : { ...instruction, off: distance };
   });
 }

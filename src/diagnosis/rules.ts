@@ -38,6 +38,18 @@ export const rules = {
     title: "program too complex",
     suggestion: "Make loops shorter, split the program into smaller ones, or use fewer branches on unknown values.",
   },
+  callback: {
+    category: "structure",
+    title: "function that a helper cannot call",
+    suggestion:
+      "Give helpers a static function that returns 0 to go on or 1 to stop, and load the program with its BTF.",
+  },
+  dynptr: {
+    category: "initialisation",
+    title: "stack that is no dynptr, or must stay one",
+    suggestion:
+      "Make each dynptr with its own helper, in 16 bytes of stack that nothing else is written to; release one of a ring buffer.",
+  },
   "call-depth": {
     category: "limit",
     title: "calls nested too deeply",

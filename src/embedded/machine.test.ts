@@ -484,7 +484,7 @@ describe("the interpreter", () => {
         view().setBigUint64(layout.RESULT, BigInt(id) + argument + inner, true);
       },
     });
-    expect(started.run([b.mov(r6, 1000), b.mov(r1, 100), b.call(200), b.add(r0, r6), b.exit()])).toBe(1305n);
+    expect(started.run([b.mov(r6, 1000), b.mov(r1, 100), b.call(2000), b.add(r0, r6), b.exit()])).toBe(3105n);
   });
 
   test("tells the CPU, and random numbers that the seed repeats", () => {

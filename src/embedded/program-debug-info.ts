@@ -111,7 +111,11 @@ export function readFunctions(types: Btf, info: Uint8Array): FunctionInfo[] {
   const view = new DataView(info.buffer, info.byteOffset, info.length);
   return Array.from({ length: info.length / FUNC_INFO_SIZE }, (_, index) => {
     const func = types.type(view.getUint32(index * FUNC_INFO_SIZE + 4, true));
-    return { returnsNumber: func.kind === "func" && returnsNumber(types, func.type) };
+    const isFunction = func.kind === "func";
+    return {
+      returnsNumber: isFunction && returnsNumber(types, func.type),
+      isStatic: isFunction && func.linkage === "static",
+    };
   });
 }
 

@@ -22,4 +22,5 @@ export const programTypes: ReadonlyMap<number, ProgramType> = new Map<number, Pr
     types.BPF_PROG_TYPE_CGROUP_SKB,
     { capabilities: ["CAP_NET_ADMIN"], expectedAttachTypes: [BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_EGRESS] },
   ],
+  [types.BPF_PROG_TYPE_SYSCALL, { capabilities: [], expectedAttachTypes: [0] }],
 ]);

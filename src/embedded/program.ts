@@ -47,6 +47,8 @@ export interface EmbeddedProgram {
   /** Nanoseconds since boot. */
   readonly loadTime: bigint;
   readonly verifiedInstructions: number;
+  /** Bytes of its context that it may access. */
+  readonly contextBytes: number;
   readonly references: References;
 }
 
@@ -130,6 +132,7 @@ type Checked =
       readonly uses: ReadonlyMap<number, MapUse>;
       readonly debugInfo: DebugInfo;
       readonly verifiedInstructions: number;
+      readonly contextBytes: number;
     }
   | { readonly ok: false; readonly errno: number; readonly log: string; readonly diagnosis: Diagnosis | undefined };
 
@@ -163,8 +166,9 @@ function check(
     ...(debugInfo.functions ? { functions: debugInfo.functions } : {}),
   });
   if (!verdict.ok) return verdict;
-  const { instructionsProcessed } = verdict.statistics;
-  return { ok: true, log: verdict.log, instructions, uses, debugInfo, verifiedInstructions: instructionsProcessed };
+  const { log, statistics, contextBytes } = verdict;
+  const verifiedInstructions = statistics.instructionsProcessed;
+  return { ok: true, log, instructions, uses, debugInfo, verifiedInstructions, contextBytes };
 }
 
 /** The map of each load; the same object for the same map. */
@@ -238,7 +242,7 @@ function diagnosisOf(reason: string, slot: number | undefined, instructions: rea
 function install(
   state: KernelState,
   attr: ProgLoad,
-  { instructions, uses, debugInfo, verifiedInstructions }: Checked & { ok: true },
+  { instructions, uses, debugInfo, verifiedInstructions, contextBytes }: Checked & { ok: true },
   gplCompatible: boolean,
 ): number {
   const likeness = {
@@ -268,6 +272,7 @@ function install(
       lineInfo,
       loadTime: state.clock.monotonic(),
       verifiedInstructions,
+      contextBytes,
       references: new References(() => {
         state.programs.remove(id);
         whenIdle(state, () => state.machine.programFree(handle));

@@ -37,6 +37,7 @@ const runners: ReadonlyMap<number, Runner> = new Map<number, Runner>([
   [types.BPF_PROG_TYPE_SCHED_ACT, (state, program, attr) => runSkb(state, program, attr, true)],
   [types.BPF_PROG_TYPE_SOCKET_FILTER, (state, program, attr) => runSkb(state, program, attr, false)],
   [types.BPF_PROG_TYPE_CGROUP_SKB, (state, program, attr) => runSkb(state, program, attr, false)],
+  [types.BPF_PROG_TYPE_SYSCALL, runSyscall],
 ]);
 
 /** A packet's buffer is a page: room in front, the packet, and Linux's struct skb_shared_info. */
@@ -258,6 +259,30 @@ function setAddresses(view: DataView, skb: number, packet: Uint8Array): void {
     copy(ETH_HLEN + 8, skBuff.local_ip6, 16);
     copy(ETH_HLEN + 24, skBuff.remote_ip6, 16);
   }
+}
+
+const MAX_SYSCALL_CONTEXT = 65535;
+
+/** Runs a program on the caller's bytes, which it may change. */
+function runSyscall(state: KernelState, program: EmbeddedProgram, attr: TestRun): number {
+  const { machine, memory } = state;
+  const isForeign = attr.data_in !== null || attr.data_out !== null || attr.ctx_out !== null;
+  if (isForeign || attr.duration !== 0 || attr.repeat !== 0 || attr.flags !== 0 || attr.batch_size !== 0)
+    return -EINVAL;
+  const size = attr.ctx_size_in;
+  if (size < program.contextBytes || size > MAX_SYSCALL_CONTEXT) return -EINVAL;
+  const bytes = size === 0 ? new Uint8Array(0) : userBytes(attr.ctx_in, size);
+  if (bytes === undefined) return -EFAULT;
+  const context = allocateZeroed(state, size);
+  if (context === 0) return -ENOMEM;
+  memory.u8.set(bytes, context);
+  const outcome = run(state, program, context, attr);
+  if (outcome !== undefined) {
+    attr.retval = outcome.retval;
+    bytesAt(attr.ctx_in)?.set(memory.u8.subarray(context, context + size));
+  }
+  machine.free(context);
+  return outcome === undefined ? -EIO : 0;
 }
 
 /** The caller's context, zero where it is shorter; undefined where there is none to read or to write. */

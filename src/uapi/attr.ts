@@ -147,7 +147,8 @@ const progTestRun = {
   duration: [36, "u32", "out"],
   ctx_size_in: [40, "u32"],
   ctx_size_out: [44, "u32", "inout"],
-  ctx_in: [48, "pointer"],
+  /** A syscall program changes it. */
+  ctx_in: [48, "pointer", "inout"],
   ctx_out: [56, "pointer", "out"],
   flags: [64, "u32"],
   cpu: [68, "u32"],

@@ -25,6 +25,15 @@ const inMachine = [
   ids.BPF_FUNC_ringbuf_submit,
   ids.BPF_FUNC_ringbuf_discard,
   ids.BPF_FUNC_ringbuf_query,
+  ids.BPF_FUNC_for_each_map_elem,
+  ids.BPF_FUNC_loop,
+  ids.BPF_FUNC_dynptr_from_mem,
+  ids.BPF_FUNC_ringbuf_reserve_dynptr,
+  ids.BPF_FUNC_ringbuf_submit_dynptr,
+  ids.BPF_FUNC_ringbuf_discard_dynptr,
+  ids.BPF_FUNC_dynptr_read,
+  ids.BPF_FUNC_dynptr_write,
+  ids.BPF_FUNC_dynptr_data,
 ];
 
 test("every helper that the verifier lets through is answered, by the machine or here", () => {

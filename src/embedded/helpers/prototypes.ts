@@ -27,10 +27,30 @@ export type Argument =
   | "record"
   /** NUL-terminated string in a read-only map. */
   | "constant string"
+  /** A subprogram that the helper calls. */
+  | "function"
+  | "stack or null"
+  /** 16 bytes of stack that become a dynptr: to memory of the program, or to a record that must be released. */
+  | "new dynptr"
+  | "new record dynptr"
+  | "dynptr"
+  /** A dynptr to a record, which is released. */
+  | "record dynptr"
+  /** Memory that a dynptr is to point to: a map's value. */
+  | "dynptr memory"
   /** The struct bpf_spin_lock of a map value. */
   | "lock";
 
-export type Return = "integer" | "nothing" | "map value or null" | "record or null";
+export type Return =
+  | "integer"
+  | "nothing"
+  | "map value or null"
+  | "record or null"
+  /** Memory that the dynptr points to, as much as the constant size says. */
+  | "dynptr memory or null";
+
+/** What a helper gives the function that it calls as r1 to r5; `context` is the helper's own third argument. */
+export type CallbackArgument = "index" | "map" | "map key" | "map value" | "context";
 
 export interface Prototype {
   readonly arguments: readonly Argument[];
@@ -44,6 +64,8 @@ export interface Prototype {
   readonly movesPacket?: boolean;
   /** Whether it writes the map, so that BPF_F_RDONLY_PROG forbids it. */
   readonly writesMap?: boolean;
+  /** Arguments of the function that it calls, again and again, while that returns 0. */
+  readonly callsBack?: readonly CallbackArgument[];
 }
 
 const number: Prototype = { arguments: [], returns: "integer" };
@@ -135,6 +157,28 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   [id.BPF_FUNC_ringbuf_submit, { arguments: ["record", "anything"], returns: "nothing" }],
   [id.BPF_FUNC_ringbuf_discard, { arguments: ["record", "anything"], returns: "nothing" }],
   [id.BPF_FUNC_ringbuf_query, { arguments: ["map", "anything"], returns: "integer" }],
+  [
+    id.BPF_FUNC_ringbuf_reserve_dynptr,
+    { arguments: ["map", "anything", "anything", "new record dynptr"], returns: "integer" },
+  ],
+  [id.BPF_FUNC_ringbuf_submit_dynptr, { arguments: ["record dynptr", "anything"], returns: "nothing" }],
+  [id.BPF_FUNC_ringbuf_discard_dynptr, { arguments: ["record dynptr", "anything"], returns: "nothing" }],
+  [
+    id.BPF_FUNC_dynptr_from_mem,
+    { arguments: ["dynptr memory", "size or zero", "anything", "new dynptr"], returns: "integer" },
+  ],
+  [
+    id.BPF_FUNC_dynptr_read,
+    {
+      arguments: ["uninitialised memory", "size or zero", "dynptr", "anything", "anything"],
+      returns: "integer",
+    },
+  ],
+  [
+    id.BPF_FUNC_dynptr_write,
+    { arguments: ["dynptr", "anything", "memory", "size or zero", "anything"], returns: "integer" },
+  ],
+  [id.BPF_FUNC_dynptr_data, { arguments: ["dynptr", "anything", "constant size"], returns: "dynptr memory or null" }],
   [id.BPF_FUNC_xdp_adjust_head, resizePacket],
   [id.BPF_FUNC_xdp_adjust_meta, resizePacket],
   [id.BPF_FUNC_xdp_adjust_tail, resizePacket],
@@ -164,5 +208,21 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   [id.BPF_FUNC_l3_csum_replace, replaceChecksum],
   [id.BPF_FUNC_l4_csum_replace, replaceChecksum],
   [id.BPF_FUNC_redirect, { arguments: ["anything", "anything"], returns: "integer" }],
+  [
+    id.BPF_FUNC_for_each_map_elem,
+    {
+      arguments: ["map", "function", "stack or null", "anything"],
+      returns: "integer",
+      callsBack: ["map", "map key", "map value", "context"],
+    },
+  ],
+  [
+    id.BPF_FUNC_loop,
+    {
+      arguments: ["anything", "function", "stack or null", "anything"],
+      returns: "integer",
+      callsBack: ["index", "context"],
+    },
+  ],
   [id.BPF_FUNC_strncmp, { arguments: ["memory", "size", "constant string"], returns: "integer" }],
 ]);

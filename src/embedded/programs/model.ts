@@ -19,6 +19,10 @@ export type FieldAccess = "whole" | "narrow" | "any";
 
 export interface ProgramModel {
   readonly context: readonly ContextField[];
+  /** Where the context is the caller's bytes: no access reaches this one. */
+  readonly freeContext?: number;
+  /** Whether programs must be loaded with BPF_F_SLEEPABLE; others must not. */
+  readonly sleepable?: boolean;
   /** BPF_FUNC_… that Linux lets this type call; those that are in the embedded kernel are in helpers/prototypes.ts. */
   readonly helpers: ReadonlySet<number>;
   /** Direct access to packet data. */
@@ -42,6 +46,7 @@ export function findField(
   mode: "read" | "write",
 ): ContextField | undefined {
   if (offset < 0 || offset % size !== 0) return undefined;
+  if (model.freeContext !== undefined) return offset < model.freeContext ? { name: "bytes", offset, size } : undefined;
   const field = model.context.find((field) => offset >= field.offset && offset < field.offset + field.size);
   const access = field?.[mode];
   if (!field || !access || offset + size > field.offset + field.size) return undefined;

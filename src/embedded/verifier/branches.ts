@@ -70,7 +70,7 @@ export function branch(walk: Walk, instruction: Instruction): Branch {
 }
 
 /** Pointers whose comparison with NULL is certain, to Linux. */
-const neverNull: readonly PointerKind[] = ["map_value", "map_ptr", "ringbuf_mem"];
+const neverNull: readonly PointerKind[] = ["map_key", "map_value", "map_ptr", "mem", "ringbuf_mem"];
 
 /** Whether `a code b` holds for all numbers that they may be, for none, or for some. */
 export function decide(code: number, bits: 32 | 64, a: Scalar, b: Scalar): boolean | undefined {
@@ -258,7 +258,7 @@ function settleNull(state: State, id: number, isNull: boolean): void {
   const change = (value: Value): Value => {
     if (!isPointer(value) || value.id !== id || !value.nullable) return value;
     if (!isNull) return withoutNull(value);
-    if (value.reference) {
+    if (value.reference === id) {
       state.references = state.references.filter((reference) => reference.id !== value.reference);
     }
     return scalars.ZERO;

@@ -2,27 +2,33 @@
 // Linux: kernel/bpf/verifier.c, check_helper_call, check_func_arg, check_func_call, prepare_func_exit
 
 import type { Instruction } from "../../asm/instruction.ts";
-import { E2BIG } from "../../uapi/errno.ts";
+import { E2BIG, ENOTSUPP } from "../../uapi/errno.ts";
 import { BPF_F_INNER_MAP, BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
 import * as helperIds from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_BLOOM_FILTER,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_PERCPU_HASH,
   BPF_MAP_TYPE_PROG_ARRAY,
   BPF_MAP_TYPE_SOCKHASH,
   BPF_MAP_TYPE_SOCKMAP,
 } from "../../uapi/map-types.ts";
 import { namesByNumber } from "../../uapi/names.ts";
 import { type Argument, type Prototype, prototypes } from "../helpers/prototypes.ts";
+import { type Callback, enterCallback, leaveCallback } from "./callbacks.ts";
+import { makeDynptr, releaseDynptr, useDynptr } from "./dynptr.ts";
 import { hasLock, useLock } from "./locks.ts";
 import { goTogether } from "./map-rules.ts";
 import { checkHelperMemory, checkUnmodified, denyMemoryType } from "./memory.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { constantKey } from "./stack.ts";
-import { framePlaces, newFrame } from "./state.ts";
+import { type Dynptr, framePlaces, newFrame } from "./state.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
 import { isPacket, isPointer, isScalar, type Pointer, pointer, typeName, type Value } from "./values.ts";
 import type { VerifierMap } from "./verify.ts";
@@ -31,18 +37,22 @@ import type { Walk } from "./walk.ts";
 /** A helper's name as logs print it: `bpf_map_lookup_elem#1`. */
 export const helperName = (id: number): string => `${names.get(id)?.replace("BPF_FUNC_", "bpf_") ?? "unknown"}#${id}`;
 
-export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): void {
+/** Gives the path on which the helper calls back into the program, where it does. */
+export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): Callback | undefined {
   if (dst !== 0 || src !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
   const prototype = findPrototype(walk, id);
-  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0, key: undefined };
+  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0, dynptr: undefined, key: undefined };
   prototype.arguments.forEach((argument, index) => {
     checkArgument(walk, call, argument, index + 1);
   });
   if (call.map) checkMap(walk, call, call.map);
   if (call.released) walk.release(call.released);
+  checkDynptrMemory(walk, call);
+  const callback = prototype.callsBack && enterCallback(walk, id, prototype.callsBack);
   for (let register = 0; register <= 5; register++) walk.write(register, undefined);
   walk.write(0, returnValue(walk, call));
   if (prototype.movesPacket) walk.forget(isPacket);
+  return callback;
 }
 
 /** Enters a subprogram with the same arguments. */
@@ -72,6 +82,11 @@ export function returnToCaller(walk: Walk): number {
   const { frames } = walk.state;
   const result = walk.frame.registers[0];
   if (result?.kind === "fp") reject("leak", "cannot return stack pointer to the caller", 0);
+  const { isCallback, returnTo } = walk.frame;
+  if (isCallback) {
+    leaveCallback(walk, result);
+    return returnTo;
+  }
   const callee = frames.pop()!;
   walk.frame.registers[0] = result;
   walk.frame.madeAt[0] = callee.madeAt[0]!;
@@ -87,6 +102,7 @@ interface Call {
   recordSize: number;
   /** Reference that it releases. */
   released: number;
+  dynptr: Pick<Dynptr, "id" | "reference"> | undefined;
   /** The key, where it is a number that is known. */
   key: bigint | undefined;
 }
@@ -162,6 +178,27 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
     case "constant string":
       checkConstantString(value, register);
       return;
+    case "function":
+      expectKind(value, register, "func");
+      checkUnmodified(value, register);
+      return;
+    case "new dynptr":
+    case "new record dynptr":
+      makeDynptr(walk, value, register, argument === "new dynptr" ? "local" : "ringbuf");
+      return;
+    case "dynptr":
+      call.dynptr = useDynptr(walk, value, register);
+      return;
+    case "record dynptr":
+      call.released = releaseDynptr(walk, value, register);
+      return;
+    case "dynptr memory":
+      checkMemoryType(value, register);
+      return;
+    case "stack or null":
+      if (isScalar(value) && scalars.isZero(value)) walk.needExact(value);
+      else expectKind(value, register, "fp");
+      return;
     case "lock":
       useLock(walk, value, register, call.id === helperIds.BPF_FUNC_spin_unlock);
       return;
@@ -181,6 +218,16 @@ function denyType(value: Value, register: number, expected: string): never {
 const hasEveryKey = ({ type, flags }: VerifierMap): boolean =>
   (type === BPF_MAP_TYPE_ARRAY || type === BPF_MAP_TYPE_PERCPU_ARRAY) && (flags & BPF_F_INNER_MAP) === 0;
 
+/** Maps whose elements bpf_for_each_map_elem visits. */
+const withElements: readonly number[] = [
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
+];
+
 /** Maps whose values are sockets to programs. */
 const socketMaps: readonly number[] = [BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH];
 
@@ -190,7 +237,7 @@ function denySocket(value: Value, register: number, argument: Argument): never {
   denyType(value, register, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_");
 }
 
-const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_value", "ringbuf_mem"];
+const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_key", "map_value", "mem", "ringbuf_mem"];
 
 function checkMemoryType(value: Value, register: number): void {
   if (!isPointer(value) || value.nullable || !memoryKinds.includes(value.kind)) denyMemoryType(register, value);
@@ -207,9 +254,20 @@ function checkMap(walk: Walk, { id, prototype }: Call, map: VerifierMap): void {
     }
     walk.checkReleased("tail_call");
   }
+  if (prototype.callsBack?.includes("map") && !withElements.includes(map.type)) {
+    throw new Refusal(ENOTSUPP, "helper-argument", "callback function not allowed for map", register);
+  }
   if (!goTogether(id, map.type)) {
     reject("helper-argument", `cannot pass map_type ${map.type} into func ${helperName(id)}`, register);
   }
+}
+
+/** A dynptr is made to the value of a map only. */
+function checkDynptrMemory({ frame }: Walk, { prototype, id }: Call): void {
+  const register = prototype.arguments.indexOf("dynptr memory") + 1;
+  const value = frame.registers[register];
+  if (register === 0 || !value || value.kind === "map_value") return;
+  deny("dynptr", `Unsupported reg type ${typeName(value)} for ${helperName(id).replace(/#.*/, "")} data`, register);
 }
 
 function checkSize(walk: Walk, call: Call, size: Value, register: number, zeroAllowed: boolean): void {
@@ -234,7 +292,7 @@ function checkSize(walk: Walk, call: Call, size: Value, register: number, zeroAl
     if (umax !== 0n) denyType(memory, register - 1, "fp");
     return;
   }
-  const write = argument === "uninitialised memory";
+  const write = argument === "uninitialised memory" || argument === "dynptr memory";
   const packet = call.prototype.packetMemory === true;
   checkHelperMemory(walk, register - 1, Number(umax), { write, whole: scalars.isConstant(size), packet });
 }
@@ -258,7 +316,7 @@ function checkConstantString(value: Value, register: number): void {
   reject("helper-argument", "string is not zero-terminated", register);
 }
 
-function returnValue(walk: Walk, { id, prototype, map, recordSize, key }: Call): Value | undefined {
+function returnValue(walk: Walk, { id, prototype, map, recordSize, dynptr, key }: Call): Value | undefined {
   switch (prototype.returns) {
     case "integer":
       return scalars.UNKNOWN;
@@ -275,6 +333,10 @@ function returnValue(walk: Walk, { id, prototype, map, recordSize, key }: Call):
     case "record or null": {
       const reference = walk.acquire();
       return pointer("ringbuf_mem", { nullable: true, id: reference, reference, size: recordSize });
+    }
+    case "dynptr memory or null": {
+      const { id: owner, reference } = dynptr!;
+      return pointer("mem", { nullable: true, id: walk.newId(), size: recordSize, dynptr: owner, reference });
     }
   }
 }

@@ -10,6 +10,7 @@ import type { Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import {
   copyState,
+  type Dynptr,
   type Frame,
   INVALID,
   MISC,
@@ -25,7 +26,11 @@ import { isScalar, type Pointer, type Value } from "./values.ts";
 
 export interface Checkpoint {
   readonly state: State;
+  /** Slot. */
+  readonly at: number;
   readonly parent: Checkpoint | undefined;
+  /** Checkpoints before it on its path. */
+  readonly depth: number;
   /** Paths through here that are not explored to their ends. While there are any, it covers nothing. */
   branches: number;
   /** Places whose scalars must be no wider than here. */
@@ -38,10 +43,23 @@ export interface Checkpoint {
   readonly provenance: readonly (readonly [place: bigint, origins: bigint])[];
   hits: number;
   misses: number;
+  /** A checkpoint before it to which a path from here came back: until that is done, more may be asked of this one. */
+  loop: Checkpoint | undefined;
+  /** States that ended here while more could be asked of it: what is asked, is asked of them too. */
+  readonly dependents: State[];
 }
 
+/** How a state is compared with a kept one. */
+export type Comparison =
+  /** Everything is equal: the program makes no progress. */
+  | "equal"
+  /** All of it is covered, for it is not known yet what matters. */
+  | "all"
+  /** What matters is covered. */
+  | "relevant";
+
 /** Keeps a copy of `state` and labels the scalars of `state` with their places. */
-export function takeCheckpoint(state: State): Checkpoint {
+export function takeCheckpoint(state: State, at: number): Checkpoint {
   const provenance: [bigint, bigint][] = [];
   const label = (value: Value | undefined, place: bigint): Value | undefined => {
     if (!isScalar(value)) return value;
@@ -51,7 +69,9 @@ export function takeCheckpoint(state: State): Checkpoint {
   const copy = copyState(state);
   const checkpoint: Checkpoint = {
     state: copy,
+    at,
     parent: state.parent,
+    depth: (state.parent?.depth ?? 0) + 1,
     branches: 1,
     precise: 0n,
     read: 0n,
@@ -59,6 +79,8 @@ export function takeCheckpoint(state: State): Checkpoint {
     provenance,
     hits: 0,
     misses: 0,
+    loop: undefined,
+    dependents: [],
   };
   state.frames.forEach(({ registers, stack }, frame) => {
     for (let register = 0; register < 10; register++) {
@@ -82,6 +104,7 @@ export function markPrecise(state: State, scalar: Scalar): void {
     const added = places & ~at.precise;
     if (!added) return;
     at.precise |= added;
+    for (const dependent of at.dependents) markPlacesPrecise(dependent, added);
     places = 0n;
     for (const [place, origins] of at.provenance) if (added & place) places |= origins;
   }
@@ -93,31 +116,56 @@ export function markRead(state: State, places: bigint): void {
   for (let at = state.parent; at && wanted; at = at.parent) {
     wanted &= ~at.read;
     at.read |= wanted;
+    if (wanted) for (const dependent of at.dependents) markRead(dependent, wanted);
     wanted &= ~at.written;
   }
 }
 
-/** What later paths asked of `old` is asked of `state` too, which it covers. */
+/** What later paths asked of `old`, or will ask, is asked of `state` too, which it covers. */
 export function inherit(state: State, old: Checkpoint): void {
+  if (!isFinal(old)) joinLoop(state, old);
   markRead(state, old.read);
-  if (!old.precise) return;
+  markPlacesPrecise(state, old.precise);
+}
+
+/** Whether all that is asked of a checkpoint is known: no path from it is open, nor from one to which a path from it came back. */
+export function isFinal({ branches, loop }: Checkpoint): boolean {
+  return branches === 0 && (loop === undefined || isFinal(loop));
+}
+
+/** The checkpoints of the path of `state` lie on a loop that ends in `old`. */
+function joinLoop(state: State, old: Checkpoint): void {
+  old.dependents.push(state);
+  let entry = old;
+  // What is open lies on the path that is walked, for paths are walked depth first.
+  while (entry.branches === 0) entry = entry.loop!;
+  for (let at = state.parent; at && at !== entry; at = at.parent) {
+    if (!at.loop || at.loop.depth > entry.depth || isFinal(at.loop)) at.loop = entry;
+  }
+}
+
+function markPlacesPrecise(state: State, places: bigint): void {
+  if (!places) return;
   state.frames.forEach(({ registers, stack }, frame) => {
     registers.forEach((value, register) => {
-      if (register < 10 && isScalar(value) && old.precise & registerPlace(frame, register)) markPrecise(state, value);
+      if (register < 10 && isScalar(value) && places & registerPlace(frame, register)) markPrecise(state, value);
     });
     stack.forEach((slot, index) => {
-      if (isScalar(slot?.value) && old.precise & slotPlace(frame, index)) markPrecise(state, slot.value);
+      if (isScalar(slot?.value) && places & slotPlace(frame, index)) markPrecise(state, slot.value);
     });
   });
 }
+
+/** Whether two frames belong to the same call. */
+export const sameCall = (a: Frame, b: Frame): boolean =>
+  a.subprogram === b.subprogram && a.returnTo === b.returnTo && a.isCallback === b.isCallback;
 
 /**
  * Whether all that may happen from `state` was explored from `old`.
  *
  * @param live registers of each frame that are read later, as bits
- * @param exact everything must be equal: used to find that a loop makes no progress
  */
-export function covers(old: Checkpoint, state: State, live: readonly number[], exact: boolean): boolean {
+export function covers(old: Checkpoint, state: State, live: readonly number[], comparison: Comparison): boolean {
   const before = old.state;
   if (before.frames.length !== state.frames.length || before.references.length !== state.references.length)
     return false;
@@ -129,10 +177,10 @@ export function covers(old: Checkpoint, state: State, live: readonly number[], e
     sameReferences &&
     before.frames.every((frame, number) => {
       const now = state.frames[number]!;
-      if (frame.subprogram !== now.subprogram || frame.returnTo !== now.returnTo) return false;
+      if (!sameCall(frame, now)) return false;
       return (
-        registersCovered(old, frame, now, number, live[number]!, exact, ids) &&
-        stackCovered(old, frame, now, number, exact, ids)
+        registersCovered(old, frame, now, number, live[number]!, comparison, ids) &&
+        stackCovered(old, frame, now, number, comparison, ids)
       );
     })
   );
@@ -144,12 +192,13 @@ function registersCovered(
   now: Frame,
   frame: number,
   live: number,
-  exact: boolean,
+  comparison: Comparison,
   ids: Map<number, number>,
 ): boolean {
+  const exact = comparison === "equal";
   for (let register = 0; register < 10; register++) {
     if (!(live & (1 << register))) continue;
-    const precise = exact || (old.precise & registerPlace(frame, register)) !== 0n;
+    const precise = comparison !== "relevant" || (old.precise & registerPlace(frame, register)) !== 0n;
     if (!valueCovered(before.registers[register], now.registers[register], precise, exact, ids)) return false;
   }
   return true;
@@ -160,15 +209,17 @@ function stackCovered(
   before: Frame,
   now: Frame,
   frame: number,
-  exact: boolean,
+  comparison: Comparison,
   ids: Map<number, number>,
 ): boolean {
+  const exact = comparison === "equal";
+  const relevant = comparison === "relevant";
   const slots = exact ? Math.max(before.stack.length, now.stack.length) : before.stack.length;
   for (let index = 0; index < slots; index++) {
     const place = slotPlace(frame, index);
-    if (!exact && !(old.read & place)) continue;
-    if (!slotCovered(before.stack[index], now.stack[index], exact || (old.precise & place) !== 0n, exact, ids))
-      return false;
+    if (relevant && !(old.read & place)) continue;
+    const precise = !relevant || (old.precise & place) !== 0n;
+    if (!slotCovered(before.stack[index], now.stack[index], precise, exact, ids)) return false;
   }
   return true;
 }
@@ -183,7 +234,8 @@ function slotCovered(
   if (before === now)
     return before?.value === undefined || valueCovered(before.value, before.value, precise, exact, ids);
   if (exact && before?.types !== now?.types) return false;
-  if (!before) return true;
+  if (!before) return !exact || !now?.dynptr;
+  if (before.dynptr || now?.dynptr) return sameDynptr(ids, before.dynptr, now?.dynptr);
   if (!now) return before.types === INVALID;
   if (before.value) {
     if (before.types !== now.types || !now.value) return false;
@@ -197,6 +249,11 @@ function slotCovered(
     return false;
   }
   return now.value === undefined || isScalar(now.value);
+}
+
+function sameDynptr(ids: Map<number, number>, before: Dynptr | undefined, now: Dynptr | undefined): boolean {
+  if (!before || !now || before.kind !== now.kind || before.isFirst !== now.isFirst) return false;
+  return sameId(ids, before.id, now.id) && sameId(ids, before.reference, now.reference);
 }
 
 function valueCovered(
@@ -225,9 +282,11 @@ function pointerCovered(before: Pointer, now: Pointer, exact: boolean, ids: Map<
     before.map === now.map &&
     before.frame === now.frame &&
     before.size === now.size &&
+    before.start === now.start &&
     (exact ? before.range === now.range : before.range <= now.range) &&
     (exact ? scalars.equal(before.variable, now.variable) : scalars.contains(before.variable, now.variable)) &&
     sameId(ids, before.id, now.id) &&
+    sameId(ids, before.dynptr, now.dynptr) &&
     sameId(ids, before.reference, now.reference)
   );
 }

@@ -5,7 +5,7 @@ import type { Instruction } from "../../asm/instruction.ts";
 import { E2BIG } from "../../uapi/errno.ts";
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../../uapi/insn.ts";
 import { deny, Refusal } from "./refusal.ts";
-import { isLocalCall, isTailCall, type Structure } from "./structure.ts";
+import { isLocalCall, isTailCall, namesFunction, type Structure } from "./structure.ts";
 
 /** Bytes to which the stack of a function is rounded up. */
 const GRANULE = 16;
@@ -20,7 +20,8 @@ export function checkStackDepth(
   const tailCalls = new Set<number>();
   instructions.forEach((instruction, at) => {
     if (isTailCall(instruction)) tailCalls.add(subprogramOf[at]!);
-    if (isLocalCall(instruction)) calls[subprogramOf[at]!]!.add(subprogramOf[at + 1 + instruction.imm]!);
+    if (isLocalCall(instruction) || namesFunction(instruction))
+      calls[subprogramOf[at]!]!.add(subprogramOf[at + 1 + instruction.imm]!);
   });
   const rounded = (subprogram: number): number => Math.ceil(depths[subprogram]! / GRANULE) * GRANULE;
   // Deepest stack and longest chain from each subprogram; calls that go in a circle were refused while walking.

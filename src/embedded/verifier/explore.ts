@@ -10,8 +10,9 @@ import { programModels } from "../programs/programs.ts";
 import { alu } from "./arithmetic.ts";
 import { atomic } from "./atomic.ts";
 import { branch } from "./branches.ts";
+import { functionPointer } from "./callbacks.ts";
 import { callHelper, callSubprogram, returnToCaller } from "./calls.ts";
-import { type Checkpoint, covers, inherit, takeCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, covers, inherit, isFinal, takeCheckpoint } from "./checkpoint.ts";
 import { checkStackDepth } from "./depth.ts";
 import { diagnose } from "./diagnose.ts";
 import { checkUnlocked } from "./locks.ts";
@@ -19,6 +20,7 @@ import { Log } from "./log.ts";
 import { load, store } from "./memory.ts";
 import { loadFromPacket } from "./packet-load.ts";
 import { deny, Refusal, reject } from "./refusal.ts";
+import { checkReturn } from "./return-value.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
 import { CALL, checkStructure, EXIT, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
@@ -34,7 +36,8 @@ export function explore(input: VerifierInput): Verdict {
     search.run();
     checkStackDepth(input.instructions, search.walk.structure, search.walk.stackDepths);
     const { statistics } = search;
-    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics };
+    const { contextBytes } = search.walk;
+    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics, contextBytes };
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
     log.message(refusal.message);
@@ -58,7 +61,9 @@ function prepare(input: VerifierInput, log: Log): Search {
   const model = programModels.get(input.type);
   if (!model) reject("unsupported", `program type ${input.type} is not in the embedded kernel yet`);
   if (!input.capabilities.bpf) reject("privilege", "programs of users without CAP_BPF are not in the embedded kernel");
-  if ((input.flags & BPF_F_SLEEPABLE) !== 0) {
+  const isSleepable = (input.flags & BPF_F_SLEEPABLE) !== 0;
+  if (model.sleepable && !isSleepable) reject("privilege", "Syscall programs can only be sleepable");
+  if (!model.sleepable && isSleepable) {
     reject("privilege", "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
   }
   const structure = checkStructure(input);
@@ -68,6 +73,7 @@ function prepare(input: VerifierInput, log: Log): Search {
   const state: State = {
     frames: [frame],
     references: [],
+    callbacks: 0,
     lock: undefined,
     parent: undefined,
     written: 0n,
@@ -172,7 +178,8 @@ class Search {
     if (off !== 0) reject("opcode", "BPF_LD_IMM64 uses reserved fields");
     const high = walk.input.instructions[walk.at + 1]!.imm;
     const map = walk.input.maps.get(walk.at);
-    if (src === 0) walk.write(dst, scalars.constant((BigInt(high) << 32n) | BigInt(imm >>> 0)));
+    if (src === insn.BPF_PSEUDO_FUNC) walk.write(dst, functionPointer(walk, walk.at + 1 + imm));
+    else if (src === 0) walk.write(dst, scalars.constant((BigInt(high) << 32n) | BigInt(imm >>> 0)));
     else if (src === insn.BPF_PSEUDO_MAP_FD || src === insn.BPF_PSEUDO_MAP_IDX) {
       walk.write(dst, pointer("map_ptr", { map: map! }));
     } else walk.write(dst, pointer("map_value", { map: map!, offset: high >>> 0 }));
@@ -226,7 +233,8 @@ class Search {
       this.note("called");
       checkUnlocked(walk, instruction);
       if (!isLocalCall(instruction)) {
-        callHelper(walk, instruction);
+        const callback = callHelper(walk, instruction);
+        if (callback) this.wait(callback.state, callback.start);
         if (isTailCall(instruction) && walk.depth > 0) this.leaveByTailCall();
         return walk.at + 1;
       }
@@ -300,27 +308,31 @@ class Search {
     const live = this.liveByFrame();
     const jumps = this.jumps - this.jumpsAtCheckpoint;
     const processed = this.processed - this.processedAtCheckpoint;
-    let keep = jumps >= 2 && processed >= 8;
+    const callsBack = walk.structure.callsBack[walk.at] === 1;
+    let keep = callsBack || (jumps >= 2 && processed >= 8);
     for (let index = 0; index < known.length; index++) {
       const checkpoint = known[index]!;
-      if (checkpoint.branches > 0) {
-        if (covers(checkpoint, walk.state, live, true)) {
+      const isOpen = checkpoint.branches > 0;
+      if (isOpen && !callsBack) {
+        const isStuck = checkpoint.state.callbacks === walk.state.callbacks;
+        if (isStuck && covers(checkpoint, walk.state, live, "equal")) {
           reject("loop", `infinite loop detected at insn ${walk.at}`);
         }
         if (jumps < 20 && processed < 100) keep = false;
-      } else if (covers(checkpoint, walk.state, live, false)) {
+      } else if (covers(checkpoint, walk.state, live, isFinal(checkpoint) ? "relevant" : "all")) {
         checkpoint.hits++;
         inherit(walk.state, checkpoint);
         this.log.state(`${walk.at}: safe`, walk.state);
         return true;
       }
-      if (keep && ++checkpoint.misses > 3 * checkpoint.hits + 3) {
+      const patience = callsBack && isOpen ? 64 : 3;
+      if (keep && ++checkpoint.misses > patience * checkpoint.hits + patience) {
         known.splice(index--, 1);
         this.keptStates--;
       }
     }
     if (!keep) return false;
-    known.push(takeCheckpoint(walk.state));
+    known.push(takeCheckpoint(walk.state, walk.at));
     this.checkpoints.set(walk.at, known);
     this.processedAtCheckpoint = this.processed;
     this.jumpsAtCheckpoint = this.jumps;
@@ -333,9 +345,11 @@ class Search {
   /** Registers that each frame will read. */
   private liveByFrame(): number[] {
     const { structure, state, depth, at } = this.walk;
-    return state.frames.map((_, number) =>
-      number === depth ? structure.live[at]! : structure.live[state.frames[number + 1]!.returnTo]! & CALLEE_SAVED,
-    );
+    return state.frames.map((_, number) => {
+      if (number === depth) return structure.live[at]!;
+      const { returnTo, isCallback } = state.frames[number + 1]!;
+      return isCallback ? structure.live[returnTo]! : structure.live[returnTo]! & CALLEE_SAVED;
+    });
   }
 
   /** Goes on with the path that waits, the newest first. */
@@ -367,11 +381,5 @@ function checkExit(walk: Walk): void {
   if (!isScalar(result)) {
     reject("return-value", `At program exit the register R0 is not a known value (${result.kind})`, 0);
   }
-  walk.needExact(result);
-  const { smin, smax } = result.wide;
-  if (smin >= BigInt(range[0]) && smax <= BigInt(range[1])) return;
-  const { all } = scalars.WIDE;
-  const known = `${smin > all.smin ? ` smin=${smin}` : ""}${smax < all.smax ? ` smax=${smax}` : ""}`;
-  const words = `At program exit the register R0 has${known || " unknown scalar value"}`;
-  reject("return-value", `${words} should have been in [${range[0]}, ${range[1]}]`, 0);
+  checkReturn(walk, result, range, "At program exit");
 }

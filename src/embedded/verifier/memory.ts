@@ -32,6 +32,10 @@ export function load(walk: Walk, access: Access): Value {
     case "map_value":
       checkMapValue(base, register, offset, size, "read");
       return extend(constantContent(base, offset, size) ?? scalars.ofSize(size));
+    case "map_key":
+      checkRegion(base, register, offset, size, base.map!.keySize);
+      break;
+    case "mem":
     case "ringbuf_mem":
       checkRegion(base, register, offset, size, base.size);
       break;
@@ -65,6 +69,10 @@ export function store(walk: Walk, access: Access, value: Value, valueRegister: n
     case "map_value":
       checkMapValue(base, register, offset, size, "write");
       return;
+    case "map_key":
+      deny("map-permission", `write to change key R${register} not allowed`, register);
+      break;
+    case "mem":
     case "ringbuf_mem":
       checkRegion(base, register, offset, size, base.size);
       return;
@@ -72,6 +80,7 @@ export function store(walk: Walk, access: Access, value: Value, valueRegister: n
       checkUnmodified(base, register);
       if (!findField(walk.model, walk.input.expectedAttachType, offset, size, "write"))
         denyContext(register, offset, size);
+      walk.contextBytes = Math.max(walk.contextBytes, offset + size);
       return;
     case "fp":
       storeStack(walk, { register, offset, size }, base, value, valueRegister);
@@ -113,6 +122,11 @@ export function checkHelperMemory(walk: Walk, register: number, size: number, us
     case "map_value":
       checkMapValue(base, register, 0, size, use.write ? "write" : "read", false);
       return;
+    case "map_key":
+      if (use.write) deny("map-permission", `R${register} cannot write into map_key`, register);
+      checkRegion(base, register, 0, size, base.map!.keySize);
+      return;
+    case "mem":
     case "ringbuf_mem":
       checkRegion(base, register, 0, size, base.size);
       return;
@@ -203,19 +217,22 @@ function checkSpecialFields(base: Pointer, register: number, offset: number, siz
   }
 }
 
-/** Checks an access to memory of a known size: a map value or a ring buffer record. */
+const regionNames: Partial<Record<Pointer["kind"], string>> = {
+  map_key: "map key, key_size",
+  map_value: "map value, value_size",
+};
+
+/** Checks an access to memory of a known size: a map's key or value, or a ring buffer record. */
 function checkRegion(base: Pointer, register: number, offset: number, size: number, limit: number): void {
   const rule = base.kind === "map_value" ? "map-value-bounds" : "memory-bounds";
+  const name = regionNames[base.kind] ?? "memory, mem_size";
   const at = base.offset + offset;
   const { smin, umax } = base.variable.wide;
   if (smin < 0n && (smin <= -(1n << 31n) || Number(smin) + at < 0)) {
     const advice = "either use unsigned index or do a if (index >=0) check.";
     deny(rule, `R${register} min value is negative, ${advice}`, register);
   }
-  const describe = (at: number) =>
-    base.kind === "map_value"
-      ? `invalid access to map value, value_size=${limit} off=${at} size=${size}`
-      : `invalid access to memory, mem_size=${limit} off=${at} size=${size}`;
+  const describe = (at: number) => `invalid access to ${name}=${limit} off=${at} size=${size}`;
   const low = Number(smin) + at;
   if (low < 0 || low + size > limit) {
     deny(rule, `${describe(low)}\nR${register} min value is outside of the allowed memory range`, register);
@@ -253,6 +270,7 @@ function loadContext(walk: Walk, base: Pointer, { register, offset, size, signed
   if (!field || (signed && field.holds)) denyContext(register, offset, size);
   if (field.holds === "unsupported")
     reject("unsupported", `context field ${field.name} is not in the embedded kernel yet`, register);
+  walk.contextBytes = Math.max(walk.contextBytes, offset + size);
   return field.holds ? pointer(field.holds) : scalars.ofSize(size, signed);
 }
 

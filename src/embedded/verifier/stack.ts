@@ -5,7 +5,7 @@ import { MAX_BPF_STACK } from "../../uapi/insn.ts";
 import { markRead } from "./checkpoint.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
-import { INVALID, MISC, type Slot, SPILL, slotPlace, typeOf, ZERO } from "./state.ts";
+import { type Dynptr, INVALID, MISC, type Slot, SPILL, slotPlace, typeOf, ZERO } from "./state.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
 import * as tnum from "./tnum.ts";
 import { isPointer, isScalar, type Pointer, type Value } from "./values.ts";
@@ -62,6 +62,9 @@ export function storeStack(
   if (isPointer(value) && value.kind === "fp" && base.frame !== walk.depth) {
     reject("spilled-pointer", "cannot spill pointers to stack into stack frame of the caller", register);
   }
+  for (let index = slotIndex(extent.from); index >= slotIndex(extent.to - 1); index--) {
+    endDynptr(walk, base.frame, index);
+  }
   if (!extent.fixed) {
     storeBytes(walk, base.frame, extent, MISC, !walk.mayNotLeak || isScalar(value));
     return;
@@ -104,7 +107,7 @@ export function loadStack(walk: Walk, register: number, base: Pointer, offset: n
     const type = slot ? typeOf(slot.types, byteIndex(at)) : INVALID;
     zero &&= type === ZERO;
     const unreadable = type === INVALID ? walk.mayNotLeak : type === SPILL && isPointer(slot!.value) && walk.mayNotLeak;
-    if (!unreadable) continue;
+    if (!unreadable && !slot?.dynptr) continue;
     const words = extent.fixed
       ? `invalid read from stack off ${from}+${at - from} size ${size}`
       : `invalid read from stack R${register} var_off ${tnum.print(base.variable.bits)}+${at - from} size ${size}`;
@@ -132,19 +135,53 @@ export function giveStackToHelper(
       }
     }
   }
-  if (!overwritten) {
+  if (overwritten) {
+    for (let at = from; at < to; at++) {
+      if (!stack[slotIndex(at)]?.dynptr) continue;
+      deny("dynptr", `potential write to dynptr at off=${at} disallowed`, register);
+    }
+  } else {
     touch(walk, base.frame, extent);
     for (let at = from; at < to; at++) {
       const slot = stack[slotIndex(at)];
       const type = slot ? typeOf(slot.types, byteIndex(at)) : INVALID;
       const readable =
         type === SPILL ? isScalar(slot!.value) || !walk.mayNotLeak : type !== INVALID || !walk.mayNotLeak;
-      if (readable) continue;
+      if (readable && !slot?.dynptr) continue;
       const offset = extent.fixed ? `off ${from}` : `var_off ${tnum.print(base.variable.bits)}`;
       deny("stack-uninitialised", `invalid read from stack R${register} ${offset}+${at - from} size ${size}`, register);
     }
   }
   if (access.write) storeBytes(walk, base.frame, extent, MISC, overwritten);
+}
+
+/** Makes 16 bytes of stack, whose first slot is `index`, a dynptr of this id. */
+export function beginDynptr(walk: Walk, frame: number, index: number, dynptr: Omit<Dynptr, "isFirst">): void {
+  for (const half of [index, index - 1]) {
+    endDynptr(walk, frame, half);
+    walk.state.frames[frame]!.stack[half] = { types: 0, dynptr: { ...dynptr, isFirst: half === index } };
+    walk.state.written |= slotPlace(frame, half);
+  }
+}
+
+/** Ends the dynptr that a slot is half of, for it is overwritten. */
+function endDynptr(walk: Walk, frame: number, index: number): void {
+  const { stack } = walk.state.frames[frame]!;
+  const dynptr = stack[index]?.dynptr;
+  if (!dynptr) return;
+  if (dynptr.reference) reject("dynptr", "cannot overwrite referenced dynptr");
+  const first = dynptr.isFirst ? index : index + 1;
+  for (const half of [first, first - 1]) stack[half] = { types: 0 };
+  walk.forget((value) => isPointer(value) && value.dynptr === dynptr.id);
+}
+
+/** The dynptr whose first half a slot is. */
+export function dynptrAt(walk: Walk, frame: number, index: number): Dynptr | undefined {
+  const { stack } = walk.state.frames[frame]!;
+  const dynptr = stack[index]?.dynptr;
+  if (!dynptr?.isFirst) return undefined;
+  markRead(walk.state, slotPlace(frame, index) | slotPlace(frame, index - 1));
+  return dynptr;
 }
 
 /** What `size` bytes keep of a value: where that is all of it, it stays linked with its register. */
@@ -206,7 +243,7 @@ function touch(walk: Walk, frame: number, { from, to }: Extent): void {
   markRead(walk.state, places);
 }
 
-const slotIndex = (at: number) => Math.floor((-at - 1) / 8);
+export const slotIndex = (at: number) => Math.floor((-at - 1) / 8);
 const byteIndex = (at: number) => at + 8 * (slotIndex(at) + 1);
 
 function withTypes(types: number, first: number, last: number, type: number): number {

@@ -17,13 +17,28 @@ export interface Slot {
   /** Two bits for each byte, byte 0 lowest. */
   readonly types: number;
   readonly value?: Value;
+  /** Half of a dynptr; then no byte holds anything that can be read. */
+  readonly dynptr?: Dynptr;
+}
+
+/** A dynptr of 16 bytes of stack. */
+export interface Dynptr {
+  readonly kind: "local" | "ringbuf";
+  /** Whether this is its first half: the lower address. */
+  readonly isFirst: boolean;
+  readonly id: number;
+  /** Id of the reference that must be released; 0 where none. */
+  readonly reference: number;
 }
 
 export interface Frame {
   /** Index of the subprogram. */
   readonly subprogram: number;
-  /** Slot of the instruction to return to. */
+  /** Slot of the instruction to return to: of a callback, the call of the helper that calls it, which may call it again. */
   readonly returnTo: number;
+  readonly isCallback: boolean;
+  /** How many times in a row a helper that this frame calls has called back. */
+  callbacks: number;
   readonly registers: (Value | undefined)[];
   /** Slot of the instruction that gave each register its value; -1 where none did. */
   readonly madeAt: number[];
@@ -54,6 +69,8 @@ export interface Step {
 export interface State {
   frames: Frame[];
   references: readonly Reference[];
+  /** Callbacks that were entered on this path. */
+  callbacks: number;
   lock: Lock | undefined;
   /** The last checkpoint on the path. */
   parent: Checkpoint | undefined;
@@ -64,10 +81,12 @@ export interface State {
 
 export const STACK_SLOTS = MAX_BPF_STACK / 8;
 
-export function newFrame(subprogram: number, returnTo: number): Frame {
+export function newFrame(subprogram: number, returnTo: number, isCallback = false): Frame {
   return {
     subprogram,
     returnTo,
+    isCallback,
+    callbacks: 0,
     registers: new Array<Value | undefined>(11).fill(undefined),
     madeAt: new Array<number>(11).fill(-1),
     stack: [],
@@ -125,7 +144,8 @@ export function printState(state: State, number = state.frames.length - 1): stri
 }
 
 /** A slot as logs print it: its value, or a letter for each byte from the highest. */
-export function printSlot({ types, value }: Slot): string {
+export function printSlot({ types, value, dynptr }: Slot): string {
+  if (dynptr) return `dynptr_${dynptr.kind}(id=${dynptr.id}${dynptr.reference ? `,ref_id=${dynptr.reference}` : ""})`;
   const letters = "?m0r";
   if (value && (isPointer(value) || types === 0xffff)) return print(value);
   let text = "";

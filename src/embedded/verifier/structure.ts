@@ -6,6 +6,7 @@ import { EBADF, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { BPF_FUNC_tail_call } from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
 import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
+import { prototypes } from "../helpers/prototypes.ts";
 import { checkMapOfProgram } from "./map-rules.ts";
 import { Refusal, reject } from "./refusal.ts";
 import type { VerifierInput, VerifierMap } from "./verify.ts";
@@ -17,6 +18,8 @@ export interface Structure {
   readonly subprogramOf: Uint16Array;
   /** 1 where paths may meet. */
   readonly meets: Uint8Array;
+  /** 1 where a helper is called that calls back into the program. */
+  readonly callsBack: Uint8Array;
   /** Registers that are read after the begin of an instruction, as bits. */
   readonly live: Uint16Array;
 }
@@ -35,17 +38,22 @@ export function checkStructure(input: VerifierInput): Structure {
   checkTailCalls(input, starts);
   checkOpcodes(input);
   const meets = checkFlow(instructions);
+  const callsBack = Uint8Array.from(instructions, (instruction) => (isCallingBack(instruction) ? 1 : 0));
   const subprogramOf = new Uint16Array(instructions.length);
   starts.forEach((start, index) => {
     subprogramOf.fill(index, start);
   });
-  return { starts, subprogramOf, meets, live: liveRegisters(instructions) };
+  return { starts, subprogramOf, meets, callsBack, live: liveRegisters(instructions) };
 }
 
 export const isTailCall = ({ opcode, src, imm }: Instruction): boolean =>
   opcode === CALL && src === 0 && imm === BPF_FUNC_tail_call;
 
 export const isLocalCall = ({ opcode, src }: Instruction): boolean => opcode === CALL && src === insn.BPF_PSEUDO_CALL;
+
+/** Whether it loads the address of a subprogram, which lies as far from the next slot as its immediate says. */
+export const namesFunction = ({ opcode, src }: Instruction): boolean =>
+  opcode === LD_IMM64 && src === insn.BPF_PSEUDO_FUNC;
 
 /** Slot that a jump at `at` leads to. */
 export const jumpTarget = ({ opcode, off, imm }: Instruction, at: number): number =>
@@ -54,19 +62,18 @@ export const jumpTarget = ({ opcode, off, imm }: Instruction, at: number): numbe
 const classOf = (opcode: number) => opcode & 7;
 const isJump = (opcode: number) =>
   (classOf(opcode) === insn.BPF_JMP || classOf(opcode) === insn.BPF_JMP32) && opcode !== CALL && opcode !== EXIT;
+const isCallingBack = ({ opcode, src, imm }: Instruction) =>
+  opcode === CALL && src === 0 && prototypes.get(imm)?.callsBack !== undefined;
 const isGoto = (opcode: number) => opcode === JA || opcode === JA32;
 
 function findSubprograms(instructions: readonly Instruction[]): number[] {
   if (instructions.length === 0) reject("fall-through", "last insn is not an exit or jmp");
   const starts = new Set([0]);
   instructions.forEach((instruction, at) => {
-    if (instruction.opcode === LD_IMM64 && instruction.src === insn.BPF_PSEUDO_FUNC) {
-      reject("unsupported", "callbacks are not in the embedded kernel yet", undefined, at);
-    }
     if (instruction.opcode === CALL && instruction.src === insn.BPF_PSEUDO_KFUNC_CALL) {
       reject("unsupported", `kernel function ${instruction.imm} is not in the embedded kernel`, undefined, at);
     }
-    if (!isLocalCall(instruction)) return;
+    if (!isLocalCall(instruction) && !namesFunction(instruction)) return;
     const target = at + 1 + instruction.imm;
     if (target < 0 || target >= instructions.length) reject("jump", "call to invalid destination", undefined, at);
     starts.add(target);
@@ -122,7 +129,7 @@ function checkOpcodes({ type, instructions, maps }: VerifierInput): void {
     if (next?.opcode !== 0 || next.dst !== 0 || next.src !== 0 || next.off !== 0) {
       reject("opcode", "invalid bpf_ld_imm64 insn", undefined, at);
     }
-    if (instruction.src !== 0) {
+    if (instruction.src !== 0 && !namesFunction(instruction)) {
       const map = maps.get(at);
       checkMapReference(instruction, next, at, map);
       if (map) checkMapOfProgram(type, map, maps.values(), at);
@@ -173,6 +180,8 @@ function checkFlow(instructions: readonly Instruction[]): Uint8Array {
       if (next >= instructions.length) reject("jump", `jump out of range from insn ${at} to ${next}`, undefined, at);
       pending.push(next);
     }
+    if (namesFunction(instruction)) pending.push(at + 1 + instruction.imm);
+    if (isCallingBack(instruction)) meets[at] = 1;
     if (isLocalCall(instruction)) {
       pending.push(at + 1 + instruction.imm);
       meets[at + 1] = 1;

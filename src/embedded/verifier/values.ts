@@ -7,9 +7,13 @@ import type { VerifierMap } from "./verify.ts";
 
 export type PointerKind =
   | "ctx"
+  | "dynptr_ptr"
   | "fp"
+  | "func"
+  | "map_key"
   | "map_ptr"
   | "map_value"
+  | "mem"
   | "pkt"
   | "pkt_meta"
   | "pkt_end"
@@ -28,12 +32,16 @@ export interface Pointer {
   readonly id: number;
   /** Of a packet pointer: bytes from the pointer's variable part that are known to be in the packet. */
   readonly range: number;
-  /** Of map_ptr and map_value. */
+  /** Of map_ptr, map_key and map_value. */
   readonly map?: VerifierMap;
   /** Of fp: number of the frame whose stack it is. */
   readonly frame: number;
-  /** Of ringbuf_mem: bytes. */
+  /** Of mem and ringbuf_mem: bytes. */
   readonly size: number;
+  /** Of func: its first slot. */
+  readonly start: number;
+  /** Of mem: id of the dynptr that it belongs to, and ends with. */
+  readonly dynptr: number;
   /** Id of the reference that must be released; 0 where none. */
   readonly reference: number;
 }
@@ -50,6 +58,8 @@ export function pointer(kind: PointerKind, fields: Partial<Pointer> = {}): Point
     range: 0,
     frame: 0,
     size: 0,
+    start: 0,
+    dynptr: 0,
     reference: 0,
     ...fields,
   };
@@ -77,7 +87,7 @@ export function print(value: Value): string {
   if (map) parts.push(`map=${map.name},ks=${map.keySize},vs=${map.valueSize}`);
   if (offset) parts.push(`off=${offset}`);
   if (kind === "pkt" || kind === "pkt_meta") parts.push(`r=${range}`);
-  if (kind === "ringbuf_mem") parts.push(`sz=${size}`);
+  if (kind === "mem" || kind === "ringbuf_mem") parts.push(`sz=${size}`);
   if (!scalars.isConstant(variable)) parts.push(...scalars.printRanges(variable));
   else if (!scalars.isZero(variable)) parts.push(`imm=0x${variable.bits.value.toString(16)}`);
   return `${typeName(value)}(${parts.join(",")})`;

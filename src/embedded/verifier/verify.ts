@@ -31,6 +31,8 @@ export interface VerifierInput {
 export interface FunctionInfo {
   /** Whether it returns an integer. */
   readonly returnsNumber: boolean;
+  /** Whether only this program calls it. */
+  readonly isStatic: boolean;
 }
 
 /** What the verifier knows of a map. */
@@ -73,7 +75,13 @@ export interface Statistics {
 }
 
 export type Verdict =
-  | { readonly ok: true; readonly log: string; readonly statistics: Statistics }
+  | {
+      readonly ok: true;
+      readonly log: string;
+      readonly statistics: Statistics;
+      /** Bytes of the context that the program may access. */
+      readonly contextBytes: number;
+    }
   | {
       readonly ok: false;
       /** Positive: EACCES, EINVAL, … */

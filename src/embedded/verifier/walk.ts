@@ -23,6 +23,8 @@ export class Walk {
   readonly stackDepths: number[];
   /** Registers that the instruction read or wrote, as bits: what the log shows. */
   touched = 0;
+  /** Bytes of the context that were accessed. */
+  contextBytes = 0;
   private lastId = 0;
 
   constructor(input: VerifierInput, structure: Structure, model: ProgramModel, state: State) {
@@ -87,9 +89,14 @@ export class Walk {
     return reference.id;
   }
 
-  /** Ends a reference; pointers that had it become numbers, or nothing where addresses may not be learnt. */
+  /** Ends a reference; pointers that had it become numbers, or nothing where addresses may not be learnt, and its dynptr ends. */
   release(id: number): void {
     this.state.references = this.state.references.filter((reference) => reference.id !== id);
+    for (const { stack } of this.state.frames) {
+      stack.forEach((slot, index) => {
+        if (slot?.dynptr?.reference === id) stack[index] = { types: 0 };
+      });
+    }
     this.forget((value) => isPointer(value) && value.reference === id);
   }
 

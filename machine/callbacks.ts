@@ -1,0 +1,97 @@
+// Helpers that call a function of the program: bpf_for_each_map_elem and bpf_loop.
+// Linux: kernel/bpf/arraymap.c, bpf_for_each_array_elem; kernel/bpf/hashtab.c, bpf_for_each_hash_elem; kernel/bpf/bpf_iter.c, bpf_loop
+
+import { E2BIG, EINVAL } from "../src/uapi/errno.ts";
+import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../src/uapi/map-types.ts";
+import { hashFirstKey, hashKeyBehind, valueBehind } from "./hash.ts";
+import { callBack, frameNumber } from "./interpreter.ts";
+import { CALLBACK_ARGUMENT_BYTES, CALLBACK_ARGUMENTS, CPU, FAULT_NONE, REGISTERS } from "./layout.ts";
+import { isPerCpu, MapHeader, mapLookupOn } from "./map.ts";
+import { Program } from "./program.ts";
+
+const R0: usize = REGISTERS;
+const R1: usize = REGISTERS + 8;
+const R2: usize = REGISTERS + 16;
+const R3: usize = REGISTERS + 24;
+const R4: usize = REGISTERS + 32;
+
+/** Most turns of bpf_loop. Linux: BPF_MAX_LOOPS. */
+const MAX_LOOPS: u64 = 8 << 20;
+
+/** bpf_loop(turns, callback, context, flags): callback(turn, context) until it returns other than 0. */
+export function repeat(program: Program, frame: usize, last: usize): i32 {
+  const turns = load<u64>(R1);
+  const callback = load<usize>(R2);
+  const context = load<u64>(R3);
+  if (load<u64>(R4)) return answer(-EINVAL);
+  // Linux replaces the call by a loop, whose error is a 32-bit move.
+  if (turns > MAX_LOOPS) return answer(<u32>-E2BIG);
+  let turn: u64 = 0;
+  while (turn < turns) {
+    store<u64>(R1, turn);
+    turn += 1;
+    store<u64>(R2, context);
+    const fault = callBack(program, callback, frame, last);
+    if (fault) return fault;
+    if (load<u64>(R0)) break;
+  }
+  return answer(turn);
+}
+
+/**
+ * bpf_for_each_map_elem(map, callback, context, flags): callback(map, key, value, context) until it returns other than 0.
+ * A callback may change the map: what it adds behind is visited, and what it removes still is where it was next.
+ */
+export function forEachElement(program: Program, frame: usize, last: usize): i32 {
+  const map = load<MapHeader>(R1);
+  const callback = load<usize>(R2);
+  const context = load<u64>(R3);
+  if (load<u64>(R4)) return answer(-EINVAL);
+  let visited: i64 = 0;
+  if (map.type == BPF_MAP_TYPE_ARRAY || map.type == BPF_MAP_TYPE_PERCPU_ARRAY) {
+    const key = <usize>CALLBACK_ARGUMENTS + frameNumber(frame) * CALLBACK_ARGUMENT_BYTES;
+    while (visited < <i64>map.maxEntries) {
+      store<u32>(key, <u32>visited);
+      visited += 1;
+      const fault = visit(program, callback, frame, last, map, key, mapLookupOn(map, key, load<u32>(CPU)), context);
+      if (fault) return fault;
+      if (load<u64>(R0)) break;
+    }
+    return answer(visited);
+  }
+  const ofCpu: usize = isPerCpu(map) ? <usize>load<u32>(CPU) * map.stride : 0;
+  for (let bucket: u32 = 0; bucket <= map.mask; ++bucket) {
+    let key = hashFirstKey(map, bucket);
+    while (key) {
+      const next = hashKeyBehind(map, key);
+      visited += 1;
+      const fault = visit(program, callback, frame, last, map, key, valueBehind(map, key) + ofCpu, context);
+      if (fault) return fault;
+      if (load<u64>(R0)) return answer(visited);
+      key = next;
+    }
+  }
+  return answer(visited);
+}
+
+function visit(
+  program: Program,
+  callback: usize,
+  frame: usize,
+  last: usize,
+  map: MapHeader,
+  key: usize,
+  value: usize,
+  context: u64,
+): i32 {
+  store<u64>(R1, changetype<usize>(map));
+  store<u64>(R2, key);
+  store<u64>(R3, value);
+  store<u64>(R4, context);
+  return callBack(program, callback, frame, last);
+}
+
+function answer(result: i64): i32 {
+  store<i64>(R0, result);
+  return FAULT_NONE;
+}
