@@ -260,7 +260,7 @@ function checkPacket(base: Pointer, register: number, offset: number, size: numb
 /** Of struct bpf_xdp_sock there is queue_id, a u32. */
 function checkXdpSocket(register: number, offset: number, size: number): void {
   if (offset !== 0 || size !== 4) {
-    reject("memory-bounds", `R${register} invalid xdp_sock access off=${offset} size=${size}`, register);
+    deny("memory-bounds", `R${register} invalid xdp_sock access off=${offset} size=${size}`, register);
   }
 }
 
