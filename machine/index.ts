@@ -22,13 +22,15 @@ import {
   mapLookup,
   mapMemory,
   mapNextKey,
-  mapSetFields,
   mapPeek,
   mapPop,
+  mapSetFields,
 } from "./map.ts";
 import { programFree, programLoad } from "./program.ts";
 import { seedRandom } from "./random.ts";
 import * as ringbuf from "./ringbuf.ts";
+import * as userRingbuf from "./user-ringbuf.ts";
+import { userRingbufPeek, userRingbufRelease, userRingbufSampleLength } from "./user-ringbuf.ts";
 
 // asc resolves no file extension in `export … from`.
 export {
@@ -48,12 +50,15 @@ export {
   mapLookup,
   mapMemory,
   mapNextKey,
-  mapSetFields,
   mapPeek,
   mapPop,
+  mapSetFields,
   programFree,
   programLoad,
   programRun,
+  userRingbufPeek,
+  userRingbufRelease,
+  userRingbufSampleLength,
 };
 
 export function initialize(cpus: u32, pageLimit: u32, seed: u32): void {
@@ -89,4 +94,12 @@ export function ringbufDiscard(record: usize, flags: u32): void {
 
 export function ringbufOutput(map: MapHeader, data: usize, bytes: u32, flags: u32): i32 {
   return ringbuf.ringbufOutput(map, data, bytes, flags);
+}
+
+export function userRingbufBegin(map: MapHeader, flags: u32): i32 {
+  return userRingbuf.userRingbufBegin(map, flags);
+}
+
+export function userRingbufEnd(map: MapHeader, samples: u32, flags: u32): void {
+  userRingbuf.userRingbufEnd(map, samples, flags);
 }

@@ -40,6 +40,8 @@ export const CHUNK_END = 65688;
 export const DEFERRED = 65692;
 /** u32 each: free blocks of 16, 32, … 2048 bytes. */
 export const FREE_BLOCKS = 65696;
+/** u32: blocks that are freed when the outermost program has ended. */
+export const FREED_LATER = 66208;
 
 /** What callers get back, of each running program and each of its frames. */
 export const SAVED_REGISTERS = 69632;

@@ -5,6 +5,7 @@ import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_BLOOM_FILTER,
   BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LPM_TRIE,
   BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
@@ -12,12 +13,14 @@ import {
   BPF_MAP_TYPE_QUEUE,
   BPF_MAP_TYPE_RINGBUF,
   BPF_MAP_TYPE_STACK,
+  BPF_MAP_TYPE_USER_RINGBUF,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
 import * as array from "./array.ts";
 import * as bloom from "./bloom.ts";
 import * as hash from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
+import * as trie from "./lpm-trie.ts";
 import * as lru from "./lru.ts";
 import * as percpuArray from "./percpu-array.ts";
 import * as percpuHash from "./percpu-hash.ts";
@@ -39,11 +42,11 @@ export class MapHeader {
   extra: u64;
   /** Bytes taken. */
   memory: u32;
-  /** Array: the values. Hash: the buckets. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. */
+  /** Array: the values. Hash: the buckets. Trie: its root. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. */
   data: usize;
   /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. Bloom filter: number of bits - 1. */
   mask: u32;
-  /** Hash: elements in it. Bloom filter: hash functions. */
+  /** Hash, trie: elements in it. Bloom filter: hash functions. */
   count: u32;
   seed: u32;
   /** Hash: bytes of an element. */
@@ -105,11 +108,15 @@ export function mapDestroy(map: MapHeader): void {
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       lru.destroy(map);
       break;
+    case BPF_MAP_TYPE_LPM_TRIE:
+      trie.destroy(map);
+      break;
     case BPF_MAP_TYPE_QUEUE:
     case BPF_MAP_TYPE_STACK:
       queue.destroy(map);
       break;
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       ringbuf.destroy(map);
       break;
     case BPF_MAP_TYPE_BLOOM_FILTER:
@@ -146,6 +153,8 @@ export function mapLookup(map: MapHeader, key: usize): usize {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.lookup(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.lookup(map, key);
     default:
       return 0;
   }
@@ -175,6 +184,8 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64):
       return lru.update(map, key, value, flags);
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.update(map, key, value, flags);
     default:
       return -EINVAL;
   }
@@ -203,6 +214,8 @@ export function mapDelete(map: MapHeader, key: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.remove(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.remove(map, key);
     default:
       return -EINVAL;
   }
@@ -219,6 +232,8 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.nextKey(map, key, next);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.nextKey(map, key, next);
     default:
       return -ENOENT;
   }
@@ -288,10 +303,13 @@ function initialize(map: MapHeader): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.initialize(map);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return 0;
     case BPF_MAP_TYPE_QUEUE:
     case BPF_MAP_TYPE_STACK:
       return queue.initialize(map);
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       return ringbuf.initialize(map);
     case BPF_MAP_TYPE_BLOOM_FILTER:
       return bloom.initialize(map);
