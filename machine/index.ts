@@ -9,6 +9,7 @@ import {
   freePages,
   initializeAllocator,
 } from "./allocator.ts";
+import { arenaMap, arenaUserPages } from "./arena.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
@@ -37,6 +38,8 @@ export {
   allocate,
   allocatePages,
   allocateZeroed,
+  arenaMap,
+  arenaUserPages,
   bytesInUse,
   free,
   freePages,

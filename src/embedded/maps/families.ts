@@ -1,6 +1,7 @@
 // The families of maps by their type. A type that is not here is EINVAL, as from a kernel that was built without it.
 
 import {
+  BPF_MAP_TYPE_ARENA,
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_BLOOM_FILTER,
   BPF_MAP_TYPE_HASH,
@@ -14,6 +15,7 @@ import {
   BPF_MAP_TYPE_STACK,
   BPF_MAP_TYPE_USER_RINGBUF,
 } from "../../uapi/map-types.ts";
+import { arena } from "./arena.ts";
 import { array, perCpuArray } from "./array.ts";
 import { bloom } from "./bloom.ts";
 import { hash, lruHash, lruPerCpuHash, perCpuHash } from "./hash.ts";
@@ -35,4 +37,5 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [BPF_MAP_TYPE_RINGBUF, ringbuf],
   [BPF_MAP_TYPE_BLOOM_FILTER, bloom],
   [BPF_MAP_TYPE_USER_RINGBUF, userRingbuf],
+  [BPF_MAP_TYPE_ARENA, arena],
 ]);
