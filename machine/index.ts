@@ -10,6 +10,7 @@ import {
   initializeAllocator,
 } from "./allocator.ts";
 import { devmapHashAdd, devmapHashTake } from "./devmap-hash.ts";
+import { arenaMap, arenaUserPages } from "./arena.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
@@ -23,17 +24,23 @@ import {
   mapLookup,
   mapMemory,
   mapNextKey,
+  mapPeek,
+  mapPop,
   mapSetFields,
 } from "./map.ts";
 import { programFree, programLoad } from "./program.ts";
 import { seedRandom } from "./random.ts";
 import * as ringbuf from "./ringbuf.ts";
+import * as userRingbuf from "./user-ringbuf.ts";
+import { userRingbufPeek, userRingbufRelease, userRingbufSampleLength } from "./user-ringbuf.ts";
 
 // asc resolves no file extension in `export … from`.
 export {
   allocate,
   allocatePages,
   allocateZeroed,
+  arenaMap,
+  arenaUserPages,
   bytesInUse,
   devmapHashAdd,
   devmapHashTake,
@@ -49,10 +56,15 @@ export {
   mapLookup,
   mapMemory,
   mapNextKey,
+  mapPeek,
+  mapPop,
   mapSetFields,
   programFree,
   programLoad,
   programRun,
+  userRingbufPeek,
+  userRingbufRelease,
+  userRingbufSampleLength,
 };
 
 export function initialize(cpus: u32, pageLimit: u32, seed: u32): void {
@@ -70,6 +82,10 @@ export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags
   return maps.mapUpdatePerCpu(map, key, values, flags);
 }
 
+export function mapPush(map: MapHeader, value: usize, flags: u32): i32 {
+  return maps.mapPush(map, value, flags);
+}
+
 export function ringbufReserve(map: MapHeader, bytes: u32): usize {
   return ringbuf.ringbufReserve(map, bytes);
 }
@@ -84,4 +100,12 @@ export function ringbufDiscard(record: usize, flags: u32): void {
 
 export function ringbufOutput(map: MapHeader, data: usize, bytes: u32, flags: u32): i32 {
   return ringbuf.ringbufOutput(map, data, bytes, flags);
+}
+
+export function userRingbufBegin(map: MapHeader, flags: u32): i32 {
+  return userRingbuf.userRingbufBegin(map, flags);
+}
+
+export function userRingbufEnd(map: MapHeader, samples: u32, flags: u32): void {
+  userRingbuf.userRingbufEnd(map, samples, flags);
 }

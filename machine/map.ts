@@ -1,7 +1,8 @@
 // What all maps have in common: the header that a map pointer points to, and the way to each type's operations.
 
-import { EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
+import { EINVAL, ENOENT, ENOMEM, EOPNOTSUPP } from "../src/uapi/errno.ts";
 import {
+  BPF_MAP_TYPE_ARENA,
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_ARRAY_OF_MAPS,
   BPF_MAP_TYPE_CGROUP_ARRAY,
@@ -10,6 +11,9 @@ import {
   BPF_MAP_TYPE_DEVMAP_HASH,
   BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_HASH_OF_MAPS,
+  BPF_MAP_TYPE_BLOOM_FILTER,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LPM_TRIE,
   BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
@@ -19,19 +23,27 @@ import {
   BPF_MAP_TYPE_RINGBUF,
   BPF_MAP_TYPE_STACK_TRACE,
   BPF_MAP_TYPE_XSKMAP,
+  BPF_MAP_TYPE_QUEUE,
+  BPF_MAP_TYPE_RINGBUF,
+  BPF_MAP_TYPE_STACK,
+  BPF_MAP_TYPE_USER_RINGBUF,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
+import * as arena from "./arena.ts";
 import * as array from "./array.ts";
 import * as devmapHash from "./devmap-hash.ts";
+import * as bloom from "./bloom.ts";
 import * as hash from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
+import * as trie from "./lpm-trie.ts";
 import * as lru from "./lru.ts";
 import * as percpuArray from "./percpu-array.ts";
 import * as percpuHash from "./percpu-hash.ts";
 import * as pointerArray from "./pointer-array.ts";
+import * as queue from "./queue.ts";
 import * as ringbuf from "./ringbuf.ts";
 
-/** A map's header. `mapCreate` zeroes it and sets the first six fields; the rest is each type's own. */
+/** A map's header. `mapCreate` zeroes it and sets the first seven fields; the rest is each type's own. */
 @unmanaged
 export class MapHeader {
   type: u32;
@@ -42,13 +54,15 @@ export class MapHeader {
   flags: u32;
   /** Bytes from one value to the next, or from one CPU's value to the next: valueSize rounded up to 8. */
   stride: u32;
+  /** map_extra. */
+  extra: u64;
   /** Bytes taken. */
   memory: u32;
-  /** Array: the values, or their addresses. Hash: the buckets. Ring buffer: the consumer page. */
+  /** Array: the values. Hash: the buckets. Trie: its root. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. Arena: what its pages are. */
   data: usize;
-  /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. */
+  /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. Bloom filter: number of bits - 1. */
   mask: u32;
-  /** Hash, hash of devices: elements in it. */
+  /** Hash, trie: elements in it. Bloom filter: hash functions. */
   count: u32;
   seed: u32;
   /** Hash: bytes of an element. */
@@ -69,8 +83,16 @@ export class MapHeader {
   hasLock: bool;
 }
 
-/** A map of checked attributes, or -errno. */
-export function mapCreate(type: u32, keySize: u32, valueSize: u32, maxEntries: u32, flags: u32): i32 {
+/** A map of checked attributes, or -errno. map_extra comes in two halves. */
+export function mapCreate(
+  type: u32,
+  keySize: u32,
+  valueSize: u32,
+  maxEntries: u32,
+  flags: u32,
+  extra: u32,
+  extraHigh: u32,
+): i32 {
   if (max(keySize, valueSize) > <u32>i32.MAX_VALUE) return -ENOMEM;
   const address = allocateZeroed(offsetof<MapHeader>());
   if (!address) return -ENOMEM;
@@ -81,6 +103,7 @@ export function mapCreate(type: u32, keySize: u32, valueSize: u32, maxEntries: u
   map.maxEntries = maxEntries;
   map.flags = flags;
   map.stride = (valueSize + 7) & ~7;
+  map.extra = ((<u64>extraHigh) << 32) | extra;
   const error = initialize(map);
   if (error) {
     free(address);
@@ -116,8 +139,22 @@ export function mapDestroy(map: MapHeader): void {
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       lru.destroy(map);
       break;
+    case BPF_MAP_TYPE_LPM_TRIE:
+      trie.destroy(map);
+      break;
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+      queue.destroy(map);
+      break;
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       ringbuf.destroy(map);
+      break;
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      bloom.destroy(map);
+      break;
+    case BPF_MAP_TYPE_ARENA:
+      arena.destroy(map);
   }
   free(map.fields);
   free(changetype<usize>(map));
@@ -135,7 +172,7 @@ export function mapSetFields(map: MapHeader, fields: usize, hasLock: bool): void
 }
 
 export function mapData(map: MapHeader): usize {
-  return map.data;
+  return map.type == BPF_MAP_TYPE_ARENA ? arena.region(map) : map.data;
 }
 
 /** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. A map of maps gives the address of a map. */
@@ -160,6 +197,8 @@ export function mapLookup(map: MapHeader, key: usize): usize {
       return pointerArray.lookup(map, key);
     case BPF_MAP_TYPE_DEVMAP_HASH:
       return devmapHash.lookup(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.lookup(map, key);
     default:
       return 0;
   }
@@ -190,6 +229,8 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64):
       return lru.update(map, key, value, flags);
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.update(map, key, value, flags);
     default:
       return -EINVAL;
   }
@@ -219,6 +260,8 @@ export function mapDelete(map: MapHeader, key: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.remove(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.remove(map, key);
     default:
       return -EINVAL;
   }
@@ -245,8 +288,49 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.nextKey(map, key, next);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.nextKey(map, key, next);
     default:
       return -ENOENT;
+  }
+}
+
+/** Adds a value to a map without keys. bpf_map_push_elem. 0 or -errno. */
+export function mapPush(map: MapHeader, value: usize, flags: u64): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+      return queue.push(map, value, flags);
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      return bloom.push(map, value, flags);
+    default:
+      return -EOPNOTSUPP;
+  }
+}
+
+/** Takes a value out and copies it to `value`. bpf_map_pop_elem. 0 or -errno. */
+export function mapPop(map: MapHeader, value: usize): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_QUEUE:
+      return queue.queuePop(map, value);
+    case BPF_MAP_TYPE_STACK:
+      return queue.stackPop(map, value);
+    default:
+      return -EOPNOTSUPP;
+  }
+}
+
+/** Copies the value that would be taken to `value`; a Bloom filter reads `value` and looks for it. bpf_map_peek_elem. 0 or -errno. */
+export function mapPeek(map: MapHeader, value: usize): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_QUEUE:
+      return queue.queuePeek(map, value);
+    case BPF_MAP_TYPE_STACK:
+      return queue.stackPeek(map, value);
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      return bloom.peek(map, value);
+    default:
+      return -EOPNOTSUPP;
   }
 }
 
@@ -287,8 +371,18 @@ function initialize(map: MapHeader): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.initialize(map);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return 0;
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+      return queue.initialize(map);
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       return ringbuf.initialize(map);
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+      return bloom.initialize(map);
+    case BPF_MAP_TYPE_ARENA:
+      return arena.initialize(map);
     default:
       return -EINVAL;
   }

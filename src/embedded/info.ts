@@ -73,6 +73,7 @@ function mapValues(map: EmbeddedMap): Partial<ValuesOf<typeof mapInfo>> {
     key_size: map.key_size,
     value_size: map.value_size,
     max_entries: map.max_entries,
+    map_extra: map.map_extra,
     map_flags: map.map_flags,
     name: map.name,
     btf_id: map.btf?.id ?? 0,

@@ -36,11 +36,19 @@ export interface Machine {
   bytesInUse(): number;
 
   /**
-   * Makes a map of a type that the machine knows; its attributes have been checked.
+   * Makes a map of a type that the machine knows; its attributes have been checked. map_extra comes in two halves.
    *
    * @returns the map's address, which programs hold as a map pointer; or -ENOMEM, or -EINVAL for another type
    */
-  mapCreate(type: number, keySize: number, valueSize: number, maxEntries: number, flags: number): number;
+  mapCreate(
+    type: number,
+    keySize: number,
+    valueSize: number,
+    maxEntries: number,
+    flags: number,
+    extra?: number,
+    extraHigh?: number,
+  ): number;
   mapDestroy(map: number): void;
   /** Gives a new map a block of memory, which goes with it, that tells the special fields of its values. See machine/values.ts. */
   mapSetFields(map: number, fields: number, hasLock: boolean): void;
@@ -70,6 +78,17 @@ export interface Machine {
    */
   mapNextKey(map: number, key: number, next: number): number;
 
+  /**
+   * Adds a value to a queue, a stack or a Bloom filter.
+   *
+   * @returns 0 or -EINVAL for flags, -E2BIG where it is full
+   */
+  mapPush(map: number, value: number, flags: number): number;
+  /** Takes a value out of a queue or a stack to `value`. @returns 0 or -ENOENT */
+  mapPop(map: number, value: number): number;
+  /** As `mapPop`, but the value stays; a Bloom filter reads `value` and looks for it. @returns 0 or -ENOENT */
+  mapPeek(map: number, value: number): number;
+
   /** Number of buckets of a hash. */
   hashBuckets(map: number): number;
   /** Address of the first key of a hash's bucket; 0 where it is empty. */
@@ -88,6 +107,20 @@ export interface Machine {
   ringbufDiscard(record: number, flags: number): void;
   /** @returns 0, -EAGAIN where the record does not fit, -EINVAL for unknown flags */
   ringbufOutput(map: number, data: number, bytes: number, flags: number): number;
+
+  /** The steps of bpf_user_ringbuf_drain. @returns 0, -EINVAL or -EBUSY */
+  userRingbufBegin(map: number, flags: number): number;
+  /** @returns address of the next sample, or -errno: of those, -EAGAIN alone lets the drain go on */
+  userRingbufPeek(map: number): number;
+  /** Bytes of the peeked sample. */
+  userRingbufSampleLength(map: number): number;
+  userRingbufRelease(map: number): void;
+  userRingbufEnd(map: number, samples: number, flags: number): void;
+
+  /** Pages that an arena's mappings have, 0 while the first mapping is still to tell. */
+  arenaUserPages(map: number): number;
+  /** Address of an arena's pages, for a mapping of `bytes` of them; 0 where memory does not suffice. */
+  arenaMap(map: number, bytes: number): number;
 
   /**
    * Decodes a program; 64-bit immediate loads hold addresses already.

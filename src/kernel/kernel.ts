@@ -81,11 +81,15 @@ export interface MmapOptions {
   /** Byte offset in the object, a multiple of the page size. */
   readonly offset?: number;
   readonly writable?: boolean;
+  /** Where it is to lie, which only an arena asks for: at its map_extra, or where it was mapped before. Default: anywhere. */
+  readonly address?: number;
 }
 
 /** Memory shared with the kernel. After `unmap`, `bytes` may still be read safely: they are zero or the last content. */
 export interface Mapping {
   readonly bytes: Uint8Array;
+  /** Address of the first byte, as pointers in an arena hold it. */
+  readonly address: number;
   unmap(): void;
 }
 

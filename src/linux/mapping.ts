@@ -14,15 +14,16 @@ import * as sys from "./syscalls.ts";
 export function mapObject(
   syscalls: sys.Syscalls,
   fd: number,
-  { length, offset = 0, writable = false }: MmapOptions,
+  { length, offset = 0, writable = false, address: wanted = 0 }: MmapOptions,
 ): Mapping | number {
   const protection = writable ? sys.PROT_READ | sys.PROT_WRITE : sys.PROT_READ;
-  const address = syscalls.mmap(0, length, protection, sys.MAP_SHARED, fd, offset);
+  const address = syscalls.mmap(wanted, length, protection, sys.MAP_SHARED, fd, offset);
   if (address < 0) return address;
   const buffer = syscalls.view(address, length);
   let mapped = true;
   return {
     bytes: new Uint8Array(buffer),
+    address,
     unmap() {
       if (!mapped) return;
       mapped = false;

@@ -4,7 +4,13 @@
 import type { BPF_MAP_CREATE } from "../../uapi/commands.ts";
 import { EINVAL, ENOMEM, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts";
-import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../../uapi/map-types.ts";
+import {
+  BPF_MAP_TYPE_ARENA,
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_BLOOM_FILTER,
+  BPF_MAP_TYPE_HASH,
+} from "../../uapi/map-types.ts";
+import { toBigInt } from "../../uapi/struct.ts";
 import { type EmbeddedBtf, sizedType } from "../btf.ts";
 import { findBtf, References } from "../objects.ts";
 import { capable, type KernelState, whenIdle } from "../state.ts";
@@ -16,6 +22,8 @@ import { checkSpecialFields, type SpecialField, setSpecialFields, specialFields 
 /** The one node that there is, and none in particular. */
 const NUMA_NODES: readonly number[] = [0, NUMA_NO_NODE];
 
+const TYPES_WITH_EXTRA: readonly number[] = [BPF_MAP_TYPE_BLOOM_FILTER, BPF_MAP_TYPE_ARENA];
+
 /** The number of lo. */
 const LOOPBACK = 1;
 
@@ -25,7 +33,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   const { machine, memory } = state;
   if (attr.btf_vmlinux_value_type_id !== 0) return -EINVAL;
   if (attr.btf_key_type_id !== 0 && attr.btf_value_type_id === 0) return -EINVAL;
-  if (attr.map_extra !== 0n) return -EINVAL;
+  if (attr.map_extra !== 0n && !TYPES_WITH_EXTRA.includes(attr.map_type)) return -EINVAL;
   const access = attr.map_flags & (BPF_F_RDONLY | BPF_F_WRONLY);
   if (access === (BPF_F_RDONLY | BPF_F_WRONLY)) return -EINVAL;
   if ((attr.map_flags & BPF_F_NUMA_NODE) !== 0 && !NUMA_NODES.includes(attr.numa_node)) return -EINVAL;
@@ -57,7 +65,16 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   }
   if (attr.excl_prog_hash !== null || attr.excl_prog_hash_size !== 0) return -EINVAL;
 
-  const handle = machine.mapCreate(attr.map_type, attr.key_size, attr.value_size, max_entries, attr.map_flags);
+  const extra = toBigInt(attr.map_extra);
+  const handle = machine.mapCreate(
+    attr.map_type,
+    attr.key_size,
+    attr.value_size,
+    max_entries,
+    attr.map_flags,
+    Number(extra & 0xffff_ffffn),
+    Number(extra >> 32n),
+  );
   if (handle < 0) return handle;
   memory.reach(machine.memory.buffer.byteLength);
   if (!setSpecialFields(machine, memory, handle, fields, attr.value_size)) {
@@ -88,6 +105,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       key_size: attr.key_size,
       value_size: attr.value_size,
       max_entries,
+      map_extra: attr.map_extra,
       map_flags: (attr.map_flags & ~(BPF_F_RDONLY | BPF_F_WRONLY)) | (family.impliedFlags ?? 0),
       userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
       fields,

@@ -22,10 +22,12 @@ export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF
   if (flags !== 0 && !hasSpinLock(map.fields)) return -EINVAL;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
-  const { lookup } = map.family.operations;
+  const { lookup, looksForValue } = map.family.operations;
   if (lookup === undefined) return -ENOTSUPP;
-  const value = lookup(state, map, key, key + stride(map.key_size));
-  if (value < 0) return value;
+  const room = key + stride(map.key_size);
+  if (looksForValue && !state.memory.copyIn(attr.value, room, map.userValueSize)) return -EFAULT;
+  const value = lookup(state, map, key, room);
+  if (value < 0 || looksForValue) return value;
   return state.memory.copyOut(value, attr.value, map.userValueSize) ? 0 : -EFAULT;
 }
 

@@ -2,6 +2,7 @@
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
 import type { BtfType } from "../../btf/btf.ts";
+import type { MmapOptions } from "../../kernel/kernel.ts";
 import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
 import type { MachineMemory } from "../memory.ts";
@@ -16,6 +17,7 @@ export interface MapAttributes {
   readonly value_size: number;
   readonly max_entries: number;
   readonly map_flags: number;
+  readonly map_extra: number | bigint;
   readonly numa_node: number;
   readonly inner_map_fd: number;
 }
@@ -48,7 +50,9 @@ export interface MapFamily {
   /** Whether a program may hold the address of the first value; ENOTSUPP otherwise. */
   readonly hasDirectValue: boolean;
   /** Whether this part of the map's memory may be mapped; absent: ENOTSUPP. */
-  checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean): number;
+  checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean, state: KernelState): number;
+  /** Whether it may be mapped where the caller wants it, which is asked before the caller's rights are. */
+  checkPlace?(state: KernelState, map: EmbeddedMap, options: MmapOptions): number;
   /** Whether readers find something; absent: a file descriptor never becomes readable. */
   isReadable?(data: number, memory: MachineMemory): boolean;
   /** Whether writers in user space find room; absent: a file descriptor never becomes writable. */
@@ -66,6 +70,8 @@ export interface MapFamily {
  * Where a key is not there, the result is -ENOENT.
  */
 export interface Operations {
+  /** A lookup reads the value that it is given, and writes none: its result is 0 where the value is there. */
+  readonly looksForValue?: boolean;
   /** Address of the value as the command shows it: in the map, or in `room`, which has userValueSize bytes. */
   lookup?(state: KernelState, map: EmbeddedMap, key: number, room: number): number;
   /** `file` is what the map was named by. */
@@ -126,3 +132,6 @@ export const programAccessIsValid = (flags: number): boolean =>
 
 /** Most bytes of a value of a per-CPU map. */
 export const PER_CPU_VALUE_MAX = 32768;
+
+/** Most bytes that Linux allocates in one piece. */
+export const KMALLOC_MAX_SIZE = 4 * 1024 * 1024;
