@@ -9,8 +9,8 @@ import {
   freePages,
   initializeAllocator,
 } from "./allocator.ts";
-import { devmapHashAdd, devmapHashTake } from "./devmap-hash.ts";
 import { arenaMap, arenaUserPages } from "./arena.ts";
+import { devmapHashAdd, devmapHashTake } from "./devmap-hash.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
