@@ -1,11 +1,6 @@
 // Lookup and update in a hash map (4 → 8 bytes, 10,000 entries): from JavaScript and from a BPF program, on both kernels,
 // and the same system calls in a C loop (maps.c).
 
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import {
   add,
   call,
@@ -29,6 +24,8 @@ import type { Kernel } from "../src/kernel/kernel.ts";
 import { openKernel } from "../src/open.node.ts";
 import { BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } from "../src/uapi/commands.ts";
 import { BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem } from "../src/uapi/helper-ids.ts";
+import { compile } from "./compile.ts";
+import { Disposables } from "./disposables.ts";
 import type { Bench, BenchCase, Contender } from "./measure.ts";
 
 const ENTRIES = 10_000;
@@ -91,20 +88,6 @@ export async function openMaps(): Promise<Bench> {
   }
 }
 
-/** Disposes in the opposite order. */
-class Disposables {
-  readonly #all: Disposable[] = [];
-
-  use<T extends Disposable>(one: T): T {
-    this.#all.push(one);
-    return one;
-  }
-
-  dispose(): void {
-    for (const one of this.#all.reverse()) one[Symbol.dispose]();
-  }
-}
-
 /** Adds what a kernel does with a map of its own, and returns the map. */
 function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack: Disposables): BpfMap {
   const map = stack.use(
@@ -162,20 +145,10 @@ function callsOf(operation: Operation, fd: number): Item[] {
   ]);
 }
 
-/** Compiles maps.c and loads it into this process, so that both loops run on one thread and on one map. */
 async function addC(map: BpfMap, contenders: Record<string, Contender>, stack: Disposables): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "skep-bench-"));
-  stack.use({ [Symbol.dispose]: () => rmSync(folder, { recursive: true }) });
-  const library = join(folder, "maps.so");
-  const source = fileURLToPath(new URL("maps.c", import.meta.url));
-  const { status, error, stderr } = spawnSync("cc", ["-O2", "-shared", "-fPIC", "-o", library, source], {
-    encoding: "utf8",
-  });
-  if (status !== 0) throw new Error(error?.message ?? stderr.trim());
-  const { default: koffi } = await import("koffi");
-  const loaded = koffi.load(library);
+  const library = await compile("maps.c", stack);
   for (const operation of operations) {
-    const loop = loaded.func(`double ${operation}(int, uint32_t, uint32_t, uint32_t)`);
+    const loop = library.func(`double ${operation}(int, uint32_t, uint32_t, uint32_t)`);
     contenders[`${C} ${operation}`] = () => loop(map.fd, ENTRIES, CALLS, STRIDE);
   }
 }

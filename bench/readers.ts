@@ -22,7 +22,8 @@ import {
   r10,
   store,
 } from "../src/asm/builder.ts";
-import { BpfMap, type RingBufferMap } from "../src/client/map.ts";
+import { BpfMap } from "../src/client/map.ts";
+import type { RingBufferMap } from "../src/client/maps/ring-buffer.ts";
 import { BpfProgram } from "../src/client/program.ts";
 import { RingBuffer } from "../src/client/ring-buffer.ts";
 import { struct } from "../src/codec/composites.ts";

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { type Bench, measure } from "./measure.ts";
 
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  iterate: async () => (await import("./iterate.ts")).openIterate(),
   maps: async () => (await import("./maps.ts")).openMaps(),
   readers: async () => (await import("./readers.ts")).openReaders(),
 };

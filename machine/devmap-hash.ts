@@ -1,7 +1,7 @@
 // BPF_MAP_TYPE_DEVMAP_HASH: chained buckets by the low bits of a u32 key, new elements in front.
 // Its elements are struct bpf_devmap_val behind what links them; who removes one frees it.
 
-import { ENOENT, ENOMEM } from "../src/uapi/errno.ts";
+import { E2BIG, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import { allocateZeroed, free } from "./allocator.ts";
 import { MapHeader } from "./map.ts";
 
@@ -42,17 +42,21 @@ export function lookup(map: MapHeader, key: usize): usize {
   return device ? device + offsetof<Device>("interfaceIndex") : 0;
 }
 
-/** Adds a key that is not there. Address of its struct bpf_devmap_val, 0 where memory does not suffice. */
-export function devmapHashAdd(map: MapHeader, key: u32): usize {
-  const address = allocateZeroed(offsetof<Device>());
-  if (!address) return 0;
+/** Puts a key in front of its bucket. Address of its struct bpf_devmap_val, which a new key has yet to be given; or -E2BIG, -ENOMEM. */
+export function devmapHashSet(map: MapHeader, key: u32): i32 {
+  let address = devmapHashTake(map, key);
+  if (!address) {
+    if (map.count >= map.maxEntries) return -E2BIG;
+    address = allocateZeroed(offsetof<Device>());
+    if (!address) return -ENOMEM;
+  }
   const bucket = bucketOf(map, key);
   const device = changetype<Device>(address);
   device.key = key;
   device.next = load<usize>(bucket);
   store<usize>(bucket, address);
   map.count += 1;
-  return address + offsetof<Device>("interfaceIndex");
+  return <i32>(address + offsetof<Device>("interfaceIndex"));
 }
 
 /** Takes a key out. What is to be freed when no program uses it, 0 where the key is not there. */

@@ -10,7 +10,7 @@ import {
   initializeAllocator,
 } from "./allocator.ts";
 import { arenaMap, arenaUserPages } from "./arena.ts";
-import { devmapHashAdd, devmapHashTake } from "./devmap-hash.ts";
+import { devmapHashSet, devmapHashTake } from "./devmap-hash.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
@@ -42,7 +42,7 @@ export {
   arenaMap,
   arenaUserPages,
   bytesInUse,
-  devmapHashAdd,
+  devmapHashSet,
   devmapHashTake,
   free,
   freePages,

@@ -43,7 +43,7 @@ import {
   STACK_BYTES,
   STACKS,
 } from "./layout.ts";
-import { MapHeader, mapDelete, mapLookupOn, mapUpdate } from "./map.ts";
+import { MapHeader, mapDelete, mapLookupOn, mapPeek, mapPop, mapPush, mapUpdate } from "./map.ts";
 import * as op from "./operations.ts";
 import { Operation } from "./operations.ts";
 import { addressInPacket, networkNumber } from "./packet.ts";
@@ -469,6 +469,15 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         break;
       case op.MAP_LOOKUP_PERCPU:
         store<u64>(R0, mapLookupOn(load<MapHeader>(R1), load<usize>(R2), load<u32>(R3)));
+        break;
+      case op.MAP_PUSH:
+        store<i64>(R0, mapPush(load<MapHeader>(R1), load<usize>(R2), load<u64>(R3)));
+        break;
+      case op.MAP_POP:
+        store<i64>(R0, mapPop(load<MapHeader>(R1), load<usize>(R2)));
+        break;
+      case op.MAP_PEEK:
+        store<i64>(R0, mapPeek(load<MapHeader>(R1), load<usize>(R2)));
         break;
       case op.REDIRECT_MAP:
         store<u64>(R0, redirectMap(load<MapHeader>(R1), R2, load<u64>(R3)));

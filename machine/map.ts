@@ -12,7 +12,6 @@ import {
   BPF_MAP_TYPE_DEVMAP_HASH,
   BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_HASH_OF_MAPS,
-  BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_LPM_TRIE,
   BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_LRU_PERCPU_HASH,
@@ -22,11 +21,10 @@ import {
   BPF_MAP_TYPE_PROG_ARRAY,
   BPF_MAP_TYPE_QUEUE,
   BPF_MAP_TYPE_RINGBUF,
-  BPF_MAP_TYPE_STACK_TRACE,
-  BPF_MAP_TYPE_XSKMAP,
-  BPF_MAP_TYPE_RINGBUF,
   BPF_MAP_TYPE_STACK,
+  BPF_MAP_TYPE_STACK_TRACE,
   BPF_MAP_TYPE_USER_RINGBUF,
+  BPF_MAP_TYPE_XSKMAP,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
 import * as arena from "./arena.ts";
@@ -192,6 +190,7 @@ export function mapLookup(map: MapHeader, key: usize): usize {
       return value ? load<usize>(value) : 0;
     }
     case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CPUMAP:
     case BPF_MAP_TYPE_DEVMAP:
     case BPF_MAP_TYPE_XSKMAP:
       return pointerArray.lookup(map, key);

@@ -14,6 +14,9 @@ import {
   BPF_FUNC_map_delete_elem,
   BPF_FUNC_map_lookup_elem,
   BPF_FUNC_map_lookup_percpu_elem,
+  BPF_FUNC_map_peek_elem,
+  BPF_FUNC_map_pop_elem,
+  BPF_FUNC_map_push_elem,
   BPF_FUNC_map_update_elem,
   BPF_FUNC_redirect_map,
   BPF_FUNC_ringbuf_discard,
@@ -217,6 +220,9 @@ export const RINGBUF_SUBMIT_DYNPTR = 167;
 export const RINGBUF_DISCARD_DYNPTR = 168;
 export const USER_RINGBUF_DRAIN = 169;
 export const TAIL_CALL = 140;
+export const MAP_PUSH = 141;
+export const MAP_POP = 142;
+export const MAP_PEEK = 143;
 export const REDIRECT_MAP = 144;
 export const SKB_UNDER_CGROUP = 145;
 export const TASK_UNDER_CGROUP = 146;
@@ -343,6 +349,12 @@ function helperCode(id: i32): u32 {
       return MAP_DELETE;
     case BPF_FUNC_map_lookup_percpu_elem:
       return MAP_LOOKUP_PERCPU;
+    case BPF_FUNC_map_push_elem:
+      return MAP_PUSH;
+    case BPF_FUNC_map_pop_elem:
+      return MAP_POP;
+    case BPF_FUNC_map_peek_elem:
+      return MAP_PEEK;
     case BPF_FUNC_tail_call:
       return TAIL_CALL;
     case BPF_FUNC_redirect_map:

@@ -9,19 +9,38 @@ export {
   VerifierError,
 } from "./client/errors.ts";
 export { EventReader, type EventReaderOptions } from "./client/event-reader.ts";
+export { BpfMap } from "./client/map.ts";
+export { ArenaMap } from "./client/maps/arena.ts";
+export { ArrayMap } from "./client/maps/array.ts";
+export { MapHandle } from "./client/maps/handle.ts";
+export type { Json } from "./client/maps/json.ts";
+export { DeletableMap, HashMap, KeyedMap } from "./client/maps/keyed.ts";
+export type { MapView } from "./client/maps/mapped.ts";
+export type { CgroupStorageKey, MapOf, MapOpenOptions, MapOptions } from "./client/maps/options.ts";
+export type { PinOptions, PinPolicy } from "./client/maps/pinned.ts";
+export { BloomFilterMap, QueueMap } from "./client/maps/queue.ts";
 export {
-  BpfMap,
-  HashMap,
-  KeyedMap,
-  type KeyedOptions,
-  type KeyedType,
-  MapEntries,
-  type MapOfType,
-  RingBufferMap,
-  type RingBufferMapOptions,
-} from "./client/map.ts";
+  CgroupArrayMap,
+  CpuMap,
+  type CpuTarget,
+  DeviceMap,
+  type DeviceTarget,
+  type Held,
+  MapOfMaps,
+  ProgramArrayMap,
+  SocketMap,
+  StorageMap,
+  XskMap,
+} from "./client/maps/references.ts";
+export { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./client/maps/ring-buffer.ts";
+export { type StackFrame, StackTraceMap } from "./client/maps/stack-trace.ts";
+export { StructOpsMap } from "./client/maps/struct-ops.ts";
+export type { MapTypeName } from "./client/maps/types.ts";
+export { type BatchCursor, type EntryBatch, MapEntries, type WalkOptions } from "./client/maps/walk.ts";
+export type { MapChange, WatchOptions } from "./client/maps/watch.ts";
 export { BpfObject, type LoadOptions, type ObjectMaps } from "./client/object.ts";
 export { PerfBuffer, type PerfBufferOptions, type PerfEvent } from "./client/perf-buffer.ts";
+export { mountBpffs } from "./client/pins.ts";
 export { pollBuffers } from "./client/poll.ts";
 export {
   BpfProgram,
@@ -40,8 +59,16 @@ export {
 export { UserRingBuffer, type UserRingBufferOptions, UserSample } from "./client/user-ring-buffer.ts";
 export type { WaitOptions } from "./client/waiter.ts";
 export { bytes, cstring, ipv4 } from "./codec/bytes.ts";
-export { type Codec, CodecError, type Infer, type Member } from "./codec/codec.ts";
+export {
+  type Codec,
+  CodecError,
+  type Infer,
+  type Member,
+  type TypedArray,
+  type Viewable,
+} from "./codec/codec.ts";
 export { array, struct } from "./codec/composites.ts";
+export { ipv4Prefix, ipv6, ipv6Prefix, lpmKey, type Prefix } from "./codec/prefixes.ts";
 export { bool, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 } from "./codec/scalars.ts";
 export type { Diagnosis } from "./diagnosis/diagnosis.ts";
 export { EmbeddedKernel, type EmbeddedKernelOptions } from "./embedded/kernel.ts";

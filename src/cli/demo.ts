@@ -2,7 +2,9 @@
 // The story is told as records, the same on every kernel; demo-screen.ts, demo-lines.ts and JSON show them.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { BpfMap, type KeyedMap, type RingBufferMap } from "../client/map.ts";
+import { BpfMap } from "../client/map.ts";
+import type { KeyedMap } from "../client/maps/keyed.ts";
+import type { RingBufferMap } from "../client/maps/ring-buffer.ts";
 import { BpfObject } from "../client/object.ts";
 import { struct } from "../codec/composites.ts";
 import { u32, u64 } from "../codec/scalars.ts";

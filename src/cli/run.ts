@@ -1,7 +1,9 @@
 // `skep run`: the packet programs of any object, each on its own over all packets of a capture, and what is in the maps then.
 
 import { BpfError } from "../client/errors.ts";
-import { type BpfMap, KeyedMap, RingBufferMap } from "../client/map.ts";
+import type { BpfMap } from "../client/map.ts";
+import { KeyedMap } from "../client/maps/keyed.ts";
+import { RingBufferMap } from "../client/maps/ring-buffer.ts";
 import { BpfObject } from "../client/object.ts";
 import { type BpfProgram, programTypeName } from "../client/program.ts";
 import type { RingBuffer } from "../client/ring-buffer.ts";

@@ -27,6 +27,8 @@ export class BpfError extends Error {
   readonly errno: number;
   readonly syscall: string;
   readonly hint: string | undefined;
+  /** Of a command on many elements: how many it did before it failed. */
+  count?: number;
 
   constructor(errno: number, { syscall, subject, hint }: Failure) {
     const code = errnoNames.get(errno) ?? `errno ${errno}`;

@@ -66,8 +66,9 @@ export abstract class EventReader<T> implements AsyncIterable<T>, Disposable {
     if (this.#closed) return;
     using _hold = this.waiter.hold();
     while (!this.#closed) {
-      const event = await this.read();
+      const event = this.take();
       if (event !== undefined) yield event;
+      else await this.waiter.wait(Number.POSITIVE_INFINITY);
     }
   }
 

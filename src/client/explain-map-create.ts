@@ -1,49 +1,146 @@
-// Why the kernel refused to create a map: its answer is one number for many mistakes, so the attributes are looked at again.
-// Linux: kernel/bpf/syscall.c (map_create), arraymap.c, hashtab.c, ringbuf.c
+// Why the kernel refused to create a map: its answer is one number for many mistakes, so the attributes are looked at again,
+// with the rules of the map's type.
+// Linux: kernel/bpf/syscall.c (map_create)
 
 import { type Attr, BPF_OBJ_NAME_LEN } from "../uapi/attr.ts";
 import type { BPF_MAP_CREATE } from "../uapi/commands.ts";
-import { E2BIG, EINVAL, ENOMEM } from "../uapi/errno.ts";
-import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC } from "../uapi/flags.ts";
+import { E2BIG, EBADF, EBUSY, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../uapi/errno.ts";
+import * as flags from "../uapi/flags.ts";
+import { allowsSize, mapRules, type SizeRule } from "../uapi/map-rules.ts";
 import * as types from "../uapi/map-types.ts";
+import { namesByNumber } from "../uapi/names.ts";
+import { mapTypeName } from "./maps/types.ts";
 
-const arrays: readonly number[] = [types.BPF_MAP_TYPE_ARRAY, types.BPF_MAP_TYPE_PERCPU_ARRAY];
-const hashes: readonly number[] = [types.BPF_MAP_TYPE_HASH, types.BPF_MAP_TYPE_PERCPU_HASH];
-const perCpu: readonly number[] = [types.BPF_MAP_TYPE_PERCPU_ARRAY, types.BPF_MAP_TYPE_PERCPU_HASH];
-const MAX_PERCPU_VALUE = 32768;
+type CreateAttr = Attr<typeof BPF_MAP_CREATE>;
 
 /** The first attribute that explains `errno`, as a sentence; undefined where none does. */
-export function explainMapCreate(
-  errno: number,
-  attr: Attr<typeof BPF_MAP_CREATE>,
-  pageSize: number,
-): string | undefined {
-  const { map_type = 0, key_size = 0, value_size = 0, max_entries = 0, map_flags = 0, map_name = "" } = attr;
-  if (errno === ENOMEM) {
-    return `the kernel has no memory for ${max_entries} entries of ${key_size} + ${value_size} bytes`;
+export function explainMapCreate(errno: number, attr: CreateAttr, pageSize: number): string | undefined {
+  const { map_type = 0, key_size = 0, value_size = 0, max_entries = 0, map_flags = 0 } = attr;
+  switch (errno) {
+    case ENOMEM:
+      return `the kernel has no memory for ${max_entries} entries of ${key_size} + ${value_size} bytes`;
+    case EPERM:
+      return 'needs CAP_BPF, and for some types CAP_NET_ADMIN; run as root or grant them, or use openKernel({ kind: "embedded" })';
+    case EBADF:
+      return "the file descriptor of its inner map, its BTF or its token is not open";
+    case EBUSY:
+      return "another map has the file descriptors or the memory that it needs";
+    case ENOTSUPP:
+      return isLru(map_type) && (map_flags & flags.BPF_F_NO_PREALLOC) !== 0
+        ? "an LRU map is always preallocated: it does not take BPF_F_NO_PREALLOC"
+        : `the key or value type that its BTF names does not go with a ${mapTypeName(map_type)}`;
+    case E2BIG:
+    case EINVAL:
+      return (errno === EINVAL ? nameProblem(attr) : undefined) ?? ruleProblem(errno, attr, pageSize);
+    default:
+      return undefined;
   }
-  if (errno === E2BIG && perCpu.includes(map_type) && value_size > MAX_PERCPU_VALUE) {
-    return `a per-CPU value has at most ${MAX_PERCPU_VALUE} bytes; got ${value_size}`;
-  }
-  if (errno === E2BIG)
-    return `keys of ${key_size} and values of ${value_size} bytes are larger than the kernel can hold`;
-  if (errno !== EINVAL) return undefined;
-  if (!/^[\w.]*$/.test(map_name)) return `a map's name has letters, digits, "_" and "."; got "${map_name}"`;
-  if (map_name.length >= BPF_OBJ_NAME_LEN) {
-    return `a map's name has at most ${BPF_OBJ_NAME_LEN - 1} characters; got ${map_name.length}`;
-  }
-  if (map_type === types.BPF_MAP_TYPE_RINGBUF) {
-    return `a ring buffer's max_entries is a power of two and a multiple of the page size (${pageSize}); got ${max_entries}`;
-  }
-  if (max_entries === 0) return "max_entries must be at least 1; got 0";
-  if (value_size === 0) return "value_size must be at least 1; got 0";
-  if (arrays.includes(map_type) && key_size !== 4) return `an array's key_size is 4; got ${key_size}`;
-  if (hashes.includes(map_type) && key_size === 0) return "a hash's key_size must be at least 1; got 0";
-  if (arrays.includes(map_type) && (map_flags & BPF_F_NO_PREALLOC) !== 0) {
-    return "an array is always preallocated: it does not take BPF_F_NO_PREALLOC";
-  }
-  if (map_type !== types.BPF_MAP_TYPE_ARRAY && (map_flags & BPF_F_MMAPABLE) !== 0) {
-    return "of these map types only an array takes BPF_F_MMAPABLE";
-  }
-  return undefined;
 }
+
+function nameProblem({ map_name = "" }: CreateAttr): string | undefined {
+  if (!/^[\w.]*$/.test(map_name)) return `a map's name has letters, digits, "_" and "."; got "${map_name}"`;
+  if (map_name.length < BPF_OBJ_NAME_LEN) return undefined;
+  return `a map's name has at most ${BPF_OBJ_NAME_LEN - 1} characters; got ${map_name.length}`;
+}
+
+/** The attribute that breaks a rule of the map's type. */
+function ruleProblem(errno: number, attr: CreateAttr, pageSize: number): string | undefined {
+  const { map_type = 0, key_size = 0, value_size = 0, max_entries = 0, map_flags = 0 } = attr;
+  const rules = mapRules.get(map_type);
+  if (rules === undefined) return `this kernel has no maps of type ${map_type}`;
+  const type = mapTypeName(map_type);
+  const subject = subjects.get(map_type) ?? `a ${type}`;
+  if (isRing(map_type) && !allowsSize(rules.maxEntries, max_entries)) {
+    return `${subject}'s max_entries is a power of two and a multiple of the page size (${pageSize}); got ${max_entries}`;
+  }
+  if (errno === E2BIG && value_size > rules.valueSize.max && isPerCpu(map_type)) {
+    return `a per-CPU value has at most ${rules.valueSize.max} bytes; got ${value_size}`;
+  }
+  const sizes = [
+    ["max_entries", max_entries, rules.maxEntries],
+    ["value_size", value_size, rules.valueSize],
+    ["key_size", key_size, rules.keySize],
+  ] as const;
+  for (const [name, size, rule] of sizes) {
+    if (!allowsSize(rule, size)) return `${subject}'s ${name} is ${wanted(rule)}; got ${size}`;
+  }
+  if (errno === E2BIG) {
+    return `keys of ${key_size} and values of ${value_size} bytes are larger than the kernel can hold`;
+  }
+  const unknown = map_flags & ~rules.flags;
+  if (unknown !== 0) {
+    return unknown === flags.BPF_F_NO_PREALLOC && !isHash(map_type)
+      ? `${subject} is always preallocated: it does not take BPF_F_NO_PREALLOC`
+      : `${subject} does not take ${flagNames(unknown)}; it takes ${flagNames(rules.flags) || "no flags"}`;
+  }
+  const missing = rules.requiredFlags & ~map_flags;
+  if (missing !== 0) return `${subject} needs ${flagNames(missing)}`;
+  if (both(map_flags, flags.BPF_F_RDONLY | flags.BPF_F_WRONLY))
+    return "BPF_F_RDONLY and BPF_F_WRONLY exclude each other";
+  if (both(map_flags, flags.BPF_F_RDONLY_PROG | flags.BPF_F_WRONLY_PROG)) {
+    return "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other";
+  }
+  if ((map_flags & flags.BPF_F_NUMA_NODE) !== 0 && (attr.numa_node ?? 0) > 0) {
+    return `numa_node names a memory node of this machine, and per-CPU maps have none; got ${attr.numa_node}`;
+  }
+  if (
+    map_type !== types.BPF_MAP_TYPE_BLOOM_FILTER &&
+    map_type !== types.BPF_MAP_TYPE_ARENA &&
+    Number(attr.map_extra ?? 0) !== 0
+  ) {
+    return `only a bloom_filter and an arena take map_extra; got ${attr.map_extra}`;
+  }
+  if (map_type === types.BPF_MAP_TYPE_BLOOM_FILTER && Number(attr.map_extra ?? 0) > 15) {
+    return `a bloom_filter's map_extra is its number of hashes, 1 to 15; got ${attr.map_extra}`;
+  }
+  return rules.needs === undefined ? undefined : `${subject} needs ${rules.needs}`;
+}
+
+/** Types whose name says less than words do. */
+const subjects: ReadonlyMap<number, string> = new Map([
+  [types.BPF_MAP_TYPE_ARRAY, "an array"],
+  [types.BPF_MAP_TYPE_ARENA, "an arena"],
+  [types.BPF_MAP_TYPE_ARRAY_OF_MAPS, "an array_of_maps"],
+  [types.BPF_MAP_TYPE_INODE_STORAGE, "an inode_storage"],
+  [types.BPF_MAP_TYPE_LPM_TRIE, "an lpm_trie"],
+  [types.BPF_MAP_TYPE_LRU_HASH, "an lru_hash"],
+  [types.BPF_MAP_TYPE_LRU_PERCPU_HASH, "an lru_percpu_hash"],
+  [types.BPF_MAP_TYPE_RINGBUF, "a ring buffer"],
+  [types.BPF_MAP_TYPE_XSKMAP, "an xskmap"],
+]);
+
+const flagNumbers = namesByNumber(
+  Object.fromEntries(
+    Object.entries(flags).filter(
+      ([name]) =>
+        name.startsWith("BPF_F_") &&
+        /PREALLOC|LRU|NUMA|RDONLY|WRONLY|BUILD_ID|ZERO_SEED|CLONE|MMAPABLE|PRESERVE|INNER|LINK|VTYPE|TOKEN|SEGV|USER_CONV/.test(
+          name,
+        ),
+    ),
+  ),
+);
+
+/** `BPF_F_RDONLY, BPF_F_NUMA_NODE` */
+const flagNames = (bits: number): string =>
+  Array.from({ length: 32 }, (_, bit) => (1 << bit) >>> 0)
+    .filter((flag) => (bits & flag) !== 0)
+    .map((flag) => flagNumbers.get(flag) ?? `0x${flag.toString(16)}`)
+    .join(", ");
+
+/** `at least 1`, `4`, `8 to 1016, in steps of 8` */
+function wanted({ min, max, multipleOf, powerOfTwo }: SizeRule): string {
+  if (min === max) return `${min}`;
+  const range = max === 0xffff_ffff ? `at least ${min}` : `${min} to ${max}`;
+  const steps = multipleOf === undefined ? "" : `, in steps of ${multipleOf}`;
+  return `${range}${steps}${powerOfTwo ? ", a power of two" : ""}`;
+}
+
+const both = (bits: number, wanted: number): boolean => (bits & wanted) === wanted;
+
+const isRing = (type: number): boolean =>
+  type === types.BPF_MAP_TYPE_RINGBUF || type === types.BPF_MAP_TYPE_USER_RINGBUF;
+const isLru = (type: number): boolean =>
+  type === types.BPF_MAP_TYPE_LRU_HASH || type === types.BPF_MAP_TYPE_LRU_PERCPU_HASH;
+const isHash = (type: number): boolean => /hash/.test(mapTypeName(type));
+const isPerCpu = (type: number): boolean => /percpu/.test(mapTypeName(type));

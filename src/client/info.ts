@@ -1,8 +1,8 @@
 // What a kernel says of its objects. BPF_OBJ_GET_INFO_BY_FD, Linux 4.13.
 
 import type { Kernel } from "../kernel/kernel.ts";
-import { BPF_MAP_GET_NEXT_KEY, BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
-import { EFAULT, EINVAL, ENOENT, ENOTSUPP, EOPNOTSUPP } from "../uapi/errno.ts";
+import { BPF_MAP_LOOKUP_BATCH, BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
+import { EBADF, EINVAL } from "../uapi/errno.ts";
 import { type MapInfo, mapInfo, type ProgInfo, progInfo } from "../uapi/info.ts";
 import { decode, type Struct, sizeOf, type ValuesOf } from "../uapi/struct.ts";
 import { BpfError, check, syscallName } from "./errors.ts";
@@ -21,17 +21,11 @@ export function checkIsMap(kernel: Kernel, fd: number): void {
 /** @throws BpfError `EINVAL` where a file descriptor that somebody else opened is a map's */
 export function checkIsProgram(kernel: Kernel, fd: number): void {
   const answer = askAsMap(kernel, fd);
-  if (answer >= 0 || answersOfMaps.includes(-answer)) {
-    throw wrongKind(fd, "it is a map's file descriptor, no program's");
-  }
+  if (answer !== -EINVAL && answer !== -EBADF) throw wrongKind(fd, "it is a map's file descriptor, no program's");
 }
 
-/** Info does not say what it is of, but a map command does: it is EINVAL on everything else. */
-const askAsMap = (kernel: Kernel, fd: number): number =>
-  kernel.bpf(BPF_MAP_GET_NEXT_KEY, { map_fd: fd, key: null, next_key: new Uint8Array(0) });
-
-/** An empty map; no room for its key; a type without keys. */
-const answersOfMaps: readonly number[] = [ENOENT, EFAULT, EOPNOTSUPP, ENOTSUPP];
+/** Info does not say what it is of, but a batch of nothing does: it is EINVAL on everything but maps, whatever their type. */
+const askAsMap = (kernel: Kernel, fd: number): number => kernel.bpf(BPF_MAP_LOOKUP_BATCH, { map_fd: fd, count: 0 });
 
 const wrongKind = (fd: number, hint: string): BpfError =>
   new BpfError(EINVAL, { syscall: syscallName(BPF_OBJ_GET_INFO_BY_FD), subject: `fd ${fd}`, hint });

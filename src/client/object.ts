@@ -8,7 +8,13 @@ import type { Kernel } from "../kernel/kernel.ts";
 import type { ObjectSpec } from "../spec/spec.ts";
 import { UnsupportedError } from "./errors.ts";
 import { load } from "./load.ts";
-import type { BpfMap, HashMap, RingBufferMap } from "./map.ts";
+import type { BpfMap } from "./map.ts";
+import type { ArrayMap } from "./maps/array.ts";
+import type { HashMap } from "./maps/keyed.ts";
+import type { PinPolicy } from "./maps/pinned.ts";
+import type { BloomFilterMap, QueueMap } from "./maps/queue.ts";
+import type { MapOfMaps, ProgramArrayMap } from "./maps/references.ts";
+import type { RingBufferMap } from "./maps/ring-buffer.ts";
 import type { BpfProgram } from "./program.ts";
 
 export interface LoadOptions {
@@ -18,10 +24,19 @@ export interface LoadOptions {
   readonly programs?: readonly string[];
   /** Directory of maps that are declared with LIBBPF_PIN_BY_NAME; /sys/fs/bpf where absent. */
   readonly pinRoot?: string;
+  /** What to do where one of those is pinned already; `"reuse"` where absent. */
+  readonly pinPolicy?: PinPolicy;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: what a map holds is known to the object's BTF, not to TypeScript
-type UntypedMap = HashMap<any, any> & RingBufferMap<any>;
+type Any = any;
+type UntypedMap = ArrayMap<Any, Any, Any> &
+  HashMap<Any, Any> &
+  MapOfMaps<Any, Any> &
+  ProgramArrayMap &
+  QueueMap<Any> &
+  BloomFilterMap<Any> &
+  RingBufferMap<Any>;
 
 /** The maps that a caller expects in an object. Without it each map offers every method, and those that its type lacks are not there at run time. */
 export type ObjectMaps = Readonly<Record<string, BpfMap>>;

@@ -139,8 +139,8 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
   resync(): number {
     const skipped = this.available;
     for (const buffer of this.closed ? [] : this.#buffers) {
-      buffer.position = Math.floor(loadPosition(buffer.head) / 8) * 8;
-      storePosition(buffer.tail, buffer.position);
+      buffer.position = buffer.end = Math.floor(loadPosition(buffer.head) / 8) * 8;
+      this.#commit(buffer);
     }
     return skipped;
   }

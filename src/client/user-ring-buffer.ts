@@ -63,8 +63,11 @@ export class UserRingBuffer<T = Uint8Array> implements Disposable {
   get available(): number {
     if (this.#closed) return 0;
     const used = this.#position - loadPosition(this.#consumer);
-    if (used >= 0 && used <= this.#size) return this.#size - used;
-    throw this.#error(`the consumer is at ${this.#position - used}, where it is at most ${this.#size} bytes behind`);
+    if (used >= 0 && used <= this.#size && used % 8 === 0 && this.#position % 8 === 0) return this.#size - used;
+    const consumer = this.#position - used;
+    throw this.#error(
+      `the consumer is at ${consumer}, where it is at most ${this.#size} bytes behind, at a multiple of 8`,
+    );
   }
 
   /**

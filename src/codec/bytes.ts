@@ -1,9 +1,9 @@
 // Codecs of byte strings: as they are, as text, as an address.
 
-import { bytesAt, type Codec, CodecError, shown } from "./codec.ts";
+import { bytesAt, type Codec, CodecError, shown, type Viewable } from "./codec.ts";
 
 /** Exactly `length` bytes. */
-export function bytes(length: number): Codec<Uint8Array> {
+export function bytes(length: number): Codec<Uint8Array> & Viewable<Uint8Array> {
   checkLength("bytes", length);
   return {
     name: `u8[${length}]`,
@@ -15,6 +15,7 @@ export function bytes(length: number): Codec<Uint8Array> {
       bytesAt(view, offset, length).set(value);
     },
     decode: (view, offset) => bytesAt(view, offset, length).slice(),
+    view: Uint8Array,
   };
 }
 

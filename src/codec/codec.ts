@@ -28,6 +28,27 @@ export interface Member {
   readonly offset: number;
 }
 
+/** The typed arrays that show numbers of C. */
+export type TypedArray =
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array;
+
+/** A codec whose bytes are the elements of a typed array: of a number, or of an array of them. */
+export interface Viewable<View extends TypedArray> {
+  readonly view: {
+    readonly BYTES_PER_ELEMENT: number;
+    new (buffer: ArrayBuffer, byteOffset: number, length: number): View;
+  };
+}
+
 /** The type of a codec's values. */
 export type Infer<C> = C extends Codec<infer T> ? T : never;
 

@@ -3,7 +3,11 @@
 import { bytesAt, type Codec, CodecError, encodeAt, type Infer, type Member, shown } from "./codec.ts";
 
 /** `length` values, one after the other. */
-export function array<T>(element: Codec<T>, length: number): Codec<T[]> {
+// biome-ignore lint/suspicious/noExplicitAny: a codec is invariant in its type, so no other type takes every codec
+export function array<Element extends Codec<any>>(
+  element: Element,
+  length: number,
+): Codec<Infer<Element>[]> & Pick<Element, Extract<keyof Element, "view">> {
   if (!Number.isInteger(length) || length < 0) {
     throw new CodecError(`array(${element.name}, ${shown(length)}): a length is an integer of at least 0`);
   }
@@ -15,14 +19,15 @@ export function array<T>(element: Codec<T>, length: number): Codec<T[]> {
     encode(values, view, offset) {
       if (!Array.isArray(values)) throw new CodecError(`${name}: ${shown(values)} is not an array`);
       if (values.length !== length) throw new CodecError(`${name}: ${values.length} elements, not ${length}`);
-      for (let i = 0; i < length; i++) encodeAt(i, element, values[i] as T, view, offset + i * element.size);
+      for (let i = 0; i < length; i++) encodeAt(i, element, values[i], view, offset + i * element.size);
     },
     decode(view, offset) {
-      const values: T[] = [];
+      const values: Infer<Element>[] = [];
       for (let i = 0; i < length; i++) values.push(element.decode(view, offset + i * element.size));
       return values;
     },
-  };
+    ...("view" in element && { view: element.view }),
+  } as Codec<Infer<Element>[]> & Pick<Element, Extract<keyof Element, "view">>;
 }
 
 /**
@@ -33,7 +38,7 @@ export function array<T>(element: Codec<T>, length: number): Codec<T[]> {
  * const flow = struct({ address: ipv4, port: u16, bytes: u64 }); // 16 bytes, two of them padding
  * type Flow = Infer<typeof flow>; // { address: string; port: number; bytes: bigint }
  */
-// biome-ignore lint/suspicious/noExplicitAny: a codec is invariant in its type, so no other type takes every codec
+// biome-ignore lint/suspicious/noExplicitAny: as in `array`
 export function struct<Members extends Record<string, Codec<any>>>(
   members: Members,
 ): Codec<{ [Name in keyof Members]: Infer<Members[Name]> }> {

@@ -1,45 +1,51 @@
 // Codecs of C's numbers. Up to 32 bits a value is a number, at 64 bits a bigint, so that none loses a digit.
 
-import { type Codec, CodecError, shown } from "./codec.ts";
+import { type Codec, CodecError, shown, type TypedArray, type Viewable } from "./codec.ts";
 
-export const u8 = unsigned(
+export const u8 = unsigned<Uint8Array>(
   "u8",
   1,
+  Uint8Array,
   (v, at) => v.getUint8(at),
   (v, at, x) => v.setUint8(at, x),
 );
-export const u16 = unsigned(
+export const u16 = unsigned<Uint16Array>(
   "u16",
   2,
+  Uint16Array,
   (v, at) => v.getUint16(at, true),
   (v, at, x) => v.setUint16(at, x, true),
 );
-export const u32 = unsigned(
+export const u32 = unsigned<Uint32Array>(
   "u32",
   4,
+  Uint32Array,
   (v, at) => v.getUint32(at, true),
   (v, at, x) => v.setUint32(at, x, true),
 );
-export const i8 = signed(
+export const i8 = signed<Int8Array>(
   "i8",
   1,
+  Int8Array,
   (v, at) => v.getInt8(at),
   (v, at, x) => v.setInt8(at, x),
 );
-export const i16 = signed(
+export const i16 = signed<Int16Array>(
   "i16",
   2,
+  Int16Array,
   (v, at) => v.getInt16(at, true),
   (v, at, x) => v.setInt16(at, x, true),
 );
-export const i32 = signed(
+export const i32 = signed<Int32Array>(
   "i32",
   4,
+  Int32Array,
   (v, at) => v.getInt32(at, true),
   (v, at, x) => v.setInt32(at, x, true),
 );
 
-export const u64: Codec<bigint> = {
+export const u64: Codec<bigint> & Viewable<BigUint64Array> = {
   name: "u64",
   size: 8,
   align: 8,
@@ -48,9 +54,10 @@ export const u64: Codec<bigint> = {
     view.setBigUint64(offset, value, true);
   },
   decode: (view, offset) => view.getBigUint64(offset, true),
+  view: BigUint64Array,
 };
 
-export const i64: Codec<bigint> = {
+export const i64: Codec<bigint> & Viewable<BigInt64Array> = {
   name: "i64",
   size: 8,
   align: 8,
@@ -59,17 +66,20 @@ export const i64: Codec<bigint> = {
     view.setBigInt64(offset, value, true);
   },
   decode: (view, offset) => view.getBigInt64(offset, true),
+  view: BigInt64Array,
 };
 
-export const f32 = float(
+export const f32 = float<Float32Array>(
   "f32",
   4,
+  Float32Array,
   (v, at) => v.getFloat32(at, true),
   (v, at, x) => v.setFloat32(at, x, true),
 );
-export const f64 = float(
+export const f64 = float<Float64Array>(
   "f64",
   8,
+  Float64Array,
   (v, at) => v.getFloat64(at, true),
   (v, at, x) => v.setFloat64(at, x, true),
 );
@@ -90,25 +100,48 @@ export const bool: Codec<boolean> = {
 type Read = (view: DataView, offset: number) => number;
 type Write = (view: DataView, offset: number, value: number) => void;
 
-function unsigned(name: string, size: number, decode: Read, write: Write): Codec<number> {
-  return integer(name, size, 0, 2 ** (size * 8) - 1, decode, write);
+type ViewOf<View extends TypedArray> = Viewable<View>["view"];
+
+function unsigned<View extends TypedArray>(
+  name: string,
+  size: number,
+  view: ViewOf<View>,
+  decode: Read,
+  write: Write,
+): Codec<number> & Viewable<View> {
+  return integer(name, size, 0, 2 ** (size * 8) - 1, view, decode, write);
 }
 
-function signed(name: string, size: number, decode: Read, write: Write): Codec<number> {
-  return integer(name, size, -(2 ** (size * 8 - 1)), 2 ** (size * 8 - 1) - 1, decode, write);
+function signed<View extends TypedArray>(
+  name: string,
+  size: number,
+  view: ViewOf<View>,
+  decode: Read,
+  write: Write,
+): Codec<number> & Viewable<View> {
+  return integer(name, size, -(2 ** (size * 8 - 1)), 2 ** (size * 8 - 1) - 1, view, decode, write);
 }
 
-function integer(name: string, size: number, min: number, max: number, decode: Read, write: Write): Codec<number> {
+function integer<View extends TypedArray>(
+  name: string,
+  size: number,
+  min: number,
+  max: number,
+  view: ViewOf<View>,
+  decode: Read,
+  write: Write,
+): Codec<number> & Viewable<View> {
   return {
     name,
     size,
     align: size,
-    encode(value, view, offset) {
+    encode(value, into, offset) {
       if (!Number.isInteger(value)) throw new CodecError(`${name}: ${shown(value)} is not an integer number`);
       if (value < min || value > max) throw new CodecError(`${name}: ${value} is not in ${min} … ${max}`);
-      write(view, offset, value);
+      write(into, offset, value);
     },
     decode,
+    view,
   };
 }
 
@@ -118,15 +151,22 @@ export function checkBigInt(name: string, value: bigint, min: bigint, max: bigin
   if (value < min || value > max) throw new CodecError(`${name}: ${value} is not in ${min} … ${max}`);
 }
 
-function float(name: string, size: number, decode: Read, write: Write): Codec<number> {
+function float<View extends TypedArray>(
+  name: string,
+  size: number,
+  view: ViewOf<View>,
+  decode: Read,
+  write: Write,
+): Codec<number> & Viewable<View> {
   return {
     name,
     size,
     align: size,
-    encode(value, view, offset) {
+    encode(value, into, offset) {
       if (typeof value !== "number") throw new CodecError(`${name}: ${shown(value)} is not a number`);
-      write(view, offset, value);
+      write(into, offset, value);
     },
     decode,
+    view,
   };
 }

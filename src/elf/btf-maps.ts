@@ -2,8 +2,9 @@
 // `__uint(max_entries, 100)` is a member of type `int (*)[100]`, `__type(key, u32)` one of type `u32 *`.
 
 import type { Btf, BtfMember, BtfTypeOf } from "../btf/btf.ts";
-import type { MapSpec } from "../spec/spec.ts";
-import { type Elf, type ElfSection, quote } from "./elf.ts";
+import type { InitialValue, MapSpec } from "../spec/spec.ts";
+import { BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS, BPF_MAP_TYPE_PROG_ARRAY } from "../uapi/map-types.ts";
+import { type Elf, type ElfSection, quote, STT_SECTION } from "./elf.ts";
 import type { DeclaredMap } from "./maps.ts";
 
 /**
@@ -16,14 +17,44 @@ export function readBtfMaps(elf: Elf, section: ElfSection, btf: Btf | undefined)
   if (!btf || id === undefined) {
     throw elf.error(section, "declares maps, but the object has no BTF for them; compile with -g");
   }
-  return (btf.type(id) as BtfTypeOf<"datasec">).variables.map(({ type, offset }) => {
+  const { variables } = btf.type(id) as BtfTypeOf<"datasec">;
+  const pointers = elf.relocationsOf(section);
+  /** The map whose variable begins at an offset: a static one is named by its section alone. */
+  const mapAt = (at: number): string | undefined => {
+    const variable = variables.find(({ offset }) => offset === at);
+    return variable && btf.type(variable.type).name;
+  };
+  return variables.map(({ type, offset, size }) => {
     const variable = btf.type(type);
     const fail = (...problem: string[]) => elf.error(section, `map ${quote(variable.name)}`, ...problem);
     const struct = variable.kind === "var" ? btf.type(btf.resolve(variable.type)) : variable;
     if (struct.kind !== "struct") throw fail(`is declared as ${struct.kind}, expected a struct`);
-    return { spec: readMap(variable.name, struct.members, btf, fail), section: section.index, offset };
+    const spec = readMap(variable.name, struct.members, btf, fail);
+    const first = offset + (struct.members.find(({ name }) => name === "values")?.bitOffset ?? 0) / 8;
+    const values = pointers
+      .filter((pointer) => pointer.offset >= offset && pointer.offset < offset + size)
+      .map((pointer): InitialValue => {
+        const index = (pointer.offset - first) / POINTER_SIZE;
+        const { symbol } = pointer;
+        const name = symbol.type === STT_SECTION ? mapAt(addendAt(section, pointer.offset)) : symbol.name;
+        if (!(index >= 0) || !Number.isInteger(index) || name === undefined) {
+          throw fail(
+            `holds a pointer at byte ${pointer.offset - offset}`,
+            "expected pointers to maps or programs in its values",
+          );
+        }
+        return { index, name };
+      });
+    return { spec: values.length === 0 ? spec : { ...spec, values }, section: section.index, offset };
   });
 }
+
+/** Bytes of a pointer in `values`. */
+const POINTER_SIZE = 8;
+
+/** What a relocation adds to its symbol stands where it patches. */
+const addendAt = ({ bytes }: ElfSection, offset: number): number =>
+  Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(offset, true));
 
 /** An error of a map: where in it, and what is wrong. */
 type Fail = (...problem: string[]) => Error;
@@ -34,8 +65,6 @@ const LIBBPF_PIN_BY_NAME = 1;
 function readMap(name: string, members: readonly BtfMember[], btf: Btf, fail: Fail): MapSpec {
   const declared = new Map(members.map((member) => [member.name, member]));
   const unknown = members.find((member) => !KNOWN_MEMBERS.includes(member.name));
-  if (unknown?.name === "values")
-    throw fail(`member "values"`, "inner maps and initial programs are not supported yet");
   if (unknown) throw fail(`member ${quote(unknown.name)}`, "is no attribute of a map");
   const number = (member: string): number | undefined => {
     const value = declared.has(member) ? numberOf(declared.get(member)!, btf, fail) : undefined;
@@ -58,6 +87,7 @@ function readMap(name: string, members: readonly BtfMember[], btf: Btf, fail: Fa
   if (type === undefined) throw fail(`has no member "type"`);
   const key = sized("key");
   const value = sized("value");
+  const inner = declared.has("values") ? innerOf(name, type, declared.get("values")!, btf, fail) : undefined;
   const mapExtra = declared.has("map_extra") ? numberOf(declared.get("map_extra")!, btf, fail) : undefined;
   const numaNode = number("numa_node");
   const pinning = number("pinning") ?? LIBBPF_PIN_NONE;
@@ -67,8 +97,8 @@ function readMap(name: string, members: readonly BtfMember[], btf: Btf, fail: Fa
   return {
     name,
     type,
-    keySize: key.size,
-    valueSize: value.size,
+    keySize: key.size || (isOfReferences(type) ? REFERENCE_SIZE : 0),
+    valueSize: value.size || (isOfReferences(type) ? REFERENCE_SIZE : 0),
     maxEntries: number("max_entries") ?? 0,
     flags: number("map_flags") ?? 0,
     ...(mapExtra !== undefined && { mapExtra }),
@@ -76,7 +106,32 @@ function readMap(name: string, members: readonly BtfMember[], btf: Btf, fail: Fa
     ...(key.type !== undefined && { btfKeyTypeId: key.type }),
     ...(value.type !== undefined && { btfValueTypeId: value.type }),
     ...(pinning === LIBBPF_PIN_BY_NAME && { pinByName: true }),
+    ...(inner !== undefined && { inner }),
   };
+}
+
+/** Types whose sizes may be left out, for there is only one. */
+const isOfReferences = (type: number): boolean =>
+  type === BPF_MAP_TYPE_ARRAY_OF_MAPS || type === BPF_MAP_TYPE_HASH_OF_MAPS || type === BPF_MAP_TYPE_PROG_ARRAY;
+
+const REFERENCE_SIZE = 4;
+
+/** What `__array(values, struct inner)` says of inner maps; undefined for a program array, whose values are functions. */
+function innerOf(name: string, type: number, values: BtfMember, btf: Btf, fail: Fail): MapSpec | undefined {
+  const array = btf.type(btf.resolve(values.type));
+  const pointer = array.kind === "array" ? btf.type(btf.resolve(array.type)) : array;
+  const target = pointer.kind === "ptr" ? btf.type(btf.resolve(pointer.type)) : pointer;
+  if (type === BPF_MAP_TYPE_PROG_ARRAY && target.kind === "func_proto") return undefined;
+  if (!isOfReferences(type) || target.kind !== "struct") {
+    throw fail(
+      `member "values"`,
+      "expected maps in a map of maps, or functions in a program array; is it declared with __array()?",
+    );
+  }
+  const inner = readMap(`${name}.inner`, target.members, btf, (...problem) => fail(`member "values"`, ...problem));
+  if (inner.pinByName) throw fail(`member "values"`, `member "pinning"`, "an inner map cannot be pinned");
+  if (inner.inner !== undefined) throw fail(`member "values"`, `member "values"`, "inner maps hold no maps");
+  return inner;
 }
 
 const KNOWN_MEMBERS = [
@@ -90,6 +145,7 @@ const KNOWN_MEMBERS = [
   "map_extra",
   "numa_node",
   "pinning",
+  "values",
 ];
 
 /** The number that `__uint` writes as the length of an array behind a pointer, and `__ulong` as the only value of an enum. */

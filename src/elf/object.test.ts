@@ -167,10 +167,17 @@ describe("maps declared in .maps", () => {
     );
   });
 
-  test("inner maps are refused by name", () => {
-    expect(() => read("inner-maps")).toThrow(
-      'inner-maps.bpf.o: section ".maps": map "outer": member "values": inner maps and initial programs are not supported yet',
-    );
+  test("what inner maps are like, and what is in a map of maps at first", () => {
+    const { outer } = read("inner-maps").maps;
+    expect(outer).toMatchObject({ type: mapTypes.BPF_MAP_TYPE_ARRAY_OF_MAPS, keySize: 4, valueSize: 4, maxEntries: 2 });
+    expect(outer!.inner).toMatchObject({
+      name: "outer.inner",
+      type: mapTypes.BPF_MAP_TYPE_HASH,
+      keySize: 4,
+      valueSize: 8,
+      maxEntries: 8,
+    });
+    expect(outer!.values).toEqual([{ index: 0, name: "inner" }]);
   });
 
   test("need BTF", () => {

@@ -68,7 +68,10 @@ export class EmbeddedKernel implements Kernel {
       cpus,
       memoryLimit,
       seed,
-      helper: (id) => callHelper({ memory, clock, trace, programType: this.#state.running?.type ?? 0 }, id),
+      helper: (id) => {
+        const { mapsByAddress, running } = this.#state;
+        callHelper({ memory, clock, trace, mapsByAddress, programType: running?.type ?? 0 }, id);
+      },
       wake: (map) => this.#watches.wake(map),
     });
     const memory = new MachineMemory(machine);

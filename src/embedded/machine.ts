@@ -96,8 +96,8 @@ export interface Machine {
   /** Address of the key behind one in the same bucket; 0 where that was the last. */
   hashKeyBehind(map: number, key: number): number;
 
-  /** Adds a key that a devmap_hash has not. Address of its struct bpf_devmap_val, 0 where memory does not suffice. */
-  devmapHashAdd(map: number, key: number): number;
+  /** Puts a key into a devmap_hash. Address of its struct bpf_devmap_val, which a new key has yet to be given; or -E2BIG, -ENOMEM. */
+  devmapHashSet(map: number, key: number): number;
   /** Takes a key out of a devmap_hash. What is to be freed when no program uses it, 0 where the key is not there. */
   devmapHashTake(map: number, key: number): number;
 

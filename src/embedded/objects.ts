@@ -37,6 +37,7 @@ export class References {
   }
 }
 
+/** 0, 1 and 2 are a process's standard streams. */
 const FIRST_FD = 3;
 /** As RLIMIT_NOFILE is where nobody has changed it. */
 const MAX_FDS = 1048576;
@@ -141,12 +142,15 @@ export function findPerfEvent(files: FileTable, fd: number): EmbeddedPerfEvent |
   return object?.kind === "perf event" ? object : -EBADF;
 }
 
+/** What is said of a file descriptor that was not given out: -EBADF, or -EINVAL for a standard stream, which is open but no BPF object. */
+export const notOpen = (fd: number): number => (fd >= 0 && fd < FIRST_FD ? -EINVAL : -EBADF);
+
 function find<Kind extends ObjectKind>(
   files: FileTable,
   fd: number,
   kind: Kind,
 ): Extract<KernelObject, { kind: Kind }> | number {
   const object = files.get(fd)?.object;
-  if (object === undefined) return -EBADF;
+  if (object === undefined) return notOpen(fd);
   return object.kind === kind ? (object as Extract<KernelObject, { kind: Kind }>) : -EINVAL;
 }

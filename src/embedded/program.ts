@@ -10,7 +10,7 @@ import { BPF_COMPLEXITY_LIMIT_INSNS } from "../uapi/insn.ts";
 import type { EmbeddedBtf } from "./btf.ts";
 import { checkLogRequest, writeLog } from "./log.ts";
 import { isObjectName } from "./maps/create.ts";
-import type { EmbeddedMap } from "./maps/map.ts";
+import type { EmbeddedMap, InnerTemplate } from "./maps/map.ts";
 import { mayUse } from "./maps/program-owner.ts";
 import { bytesAt, type UserPointer, userBytes } from "./memory.ts";
 import { findMap, findProgram, References } from "./objects.ts";
@@ -159,7 +159,7 @@ function check(
     name: attr.prog_name,
     gplCompatible,
     instructions,
-    maps: new Map([...uses].map(([slot, { map }]) => [slot, verifierMap(state, map)])),
+    maps: verifierMaps(state, uses),
     logLevel: attr.log_level & ~flags.BPF_LOG_FIXED,
     capabilities: { bpf: true, perfmon: capable(state, "CAP_PERFMON") },
     lines: debugInfo.lines,
@@ -169,6 +169,18 @@ function check(
   const { log, statistics, contextBytes } = verdict;
   const verifiedInstructions = statistics.instructionsProcessed;
   return { ok: true, log, instructions, uses, debugInfo, verifiedInstructions, contextBytes };
+}
+
+/** The map of each load; the same object for the same map. */
+function verifierMaps(state: KernelState, uses: ReadonlyMap<number, MapUse>): Map<number, VerifierMap> {
+  const known = new Map<EmbeddedMap, VerifierMap>();
+  const bySlot = new Map<number, VerifierMap>();
+  for (const [slot, { map }] of uses) {
+    const seen = known.get(map) ?? verifierMap(state, map);
+    known.set(map, seen);
+    bySlot.set(slot, seen);
+  }
+  return bySlot;
 }
 
 function verifierMap({ machine, memory }: KernelState, map: EmbeddedMap): VerifierMap {
@@ -184,6 +196,7 @@ function verifierMap({ machine, memory }: KernelState, map: EmbeddedMap): Verifi
     frozen: map.frozen,
     typed: map.btf !== undefined,
     fields: map.fields,
+    ...(map.innerTemplate ? { inner: innerMap(map.innerTemplate) } : {}),
     contents(offset, size) {
       if (!isConstant || offset < 0 || offset + size > map.value_size) return undefined;
       const address = machine.mapData(map.handle) + offset;
@@ -193,6 +206,20 @@ function verifierMap({ machine, memory }: KernelState, map: EmbeddedMap): Verifi
     },
   };
 }
+
+/** What the verifier knows of the maps in a map, whichever they are. */
+const innerMap = ({ map_type, key_size, value_size, max_entries, map_flags, fields }: InnerTemplate): VerifierMap => ({
+  id: 0,
+  name: "",
+  type: map_type,
+  keySize: key_size,
+  valueSize: value_size,
+  maxEntries: max_entries,
+  flags: map_flags,
+  frozen: false,
+  typed: fields.length > 0,
+  fields,
+});
 
 function diagnosisOf(reason: string, slot: number | undefined, instructions: readonly Instruction[]): Diagnosis {
   if (slot === undefined) {

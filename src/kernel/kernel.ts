@@ -27,7 +27,10 @@ export interface Kernel extends Disposable {
   /** Closes a file descriptor. close(2); EBADF where it is not open. */
   close(fd: number): number;
 
-  /** Maps an object's memory. mmap(2), shared. */
+  /**
+   * Maps an object's memory. mmap(2), shared.
+   * Of a performance event, Linux kills the process (SIGBUS) that writes the data behind the first page, however it is mapped.
+   */
   mmap(fd: number, options: MmapOptions): Mapping | number;
 
   /**
@@ -81,7 +84,7 @@ export interface MmapOptions {
   /** Byte offset in the object, a multiple of the page size. */
   readonly offset?: number;
   readonly writable?: boolean;
-  /** Where it is to lie, which only an arena asks for: at its map_extra, or where it was mapped before. Default: anywhere. */
+  /** Where the mapping would best begin. An arena that has an address is mapped there only. */
   readonly address?: number;
 }
 

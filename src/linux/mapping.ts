@@ -14,10 +14,10 @@ import * as sys from "./syscalls.ts";
 export function mapObject(
   syscalls: sys.Syscalls,
   fd: number,
-  { length, offset = 0, writable = false, address: wanted = 0 }: MmapOptions,
+  { length, offset = 0, writable = false, address: hint = 0 }: MmapOptions,
 ): Mapping | number {
   const protection = writable ? sys.PROT_READ | sys.PROT_WRITE : sys.PROT_READ;
-  const address = syscalls.mmap(wanted, length, protection, sys.MAP_SHARED, fd, offset);
+  const address = syscalls.mmap(hint, length, protection, sys.MAP_SHARED, fd, offset);
   if (address < 0) return address;
   const buffer = syscalls.view(address, length);
   let mapped = true;

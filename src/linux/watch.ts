@@ -1,6 +1,7 @@
 // Readiness of a file descriptor on this thread's event loop, without a thread of its own.
 
 import type { Readiness } from "../kernel/kernel.ts";
+import { PERF_EVENT_IOC_ID } from "../uapi/perf-event.ts";
 import type { GuardedSlot } from "./guarded-memory.ts";
 import * as sys from "./syscalls.ts";
 
@@ -29,13 +30,21 @@ export function watch(
     return error;
   }
   let watching = true;
-  // The poll's own callback runs outside of Node's task queues: the caller's runs as an immediate, directly after it.
   const poll = syscalls.poll(epoll, () => {
     syscalls.epollWait(epoll, slot.end - EPOLL_EVENT_SIZE, 1, 0);
-    setImmediate(() => {
-      if (watching) callback();
-    });
+    // This runs outside of Node's task queues: an immediate makes it run what the callback has queued, and takes its errors.
+    setImmediate(afterwards);
+    try {
+      callback();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
   });
+  // Polling a performance event takes its readiness away, and the event loop polls when it first adds the epoll: what came
+  // before is not told any more. Behind the second immediate from here it has been added.
+  if (isPerfEvent(syscalls, slot, fd)) setImmediate(() => setImmediate(() => watching && callback()));
   return {
     [Symbol.dispose]() {
       if (!watching) return;
@@ -45,6 +54,11 @@ export function watch(
     },
   };
 }
+
+const isPerfEvent = (syscalls: sys.Syscalls, slot: GuardedSlot, fd: number): boolean =>
+  syscalls.ioctl(fd, PERF_EVENT_IOC_ID, slot.put(new Uint8Array(8))) >= 0;
+
+const afterwards = (): void => {};
 
 const EVENTS: Readonly<Record<Readiness, number>> = { readable: sys.EPOLLIN, writable: sys.EPOLLOUT };
 

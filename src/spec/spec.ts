@@ -37,6 +37,16 @@ export interface MapSpec {
   readonly freeze?: boolean;
   /** LIBBPF_PIN_BY_NAME was asked for. */
   readonly pinByName?: boolean;
+  /** Of a map of maps: what each inner map is like. */
+  readonly inner?: MapSpec;
+  /** First content of a map of maps, or of a program array. */
+  readonly values?: readonly InitialValue[];
+}
+
+/** A map or a program, by name, in a slot. */
+export interface InitialValue {
+  readonly index: number;
+  readonly name: string;
 }
 
 export interface ProgramSpec {

@@ -68,6 +68,11 @@ export const BPF_F_INGRESS = 1;
 export const BPF_F_BROADCAST = 8;
 export const BPF_F_EXCLUDE_INGRESS = 16;
 
+// bpf_perf_event_output
+export const BPF_F_INDEX_MASK = 4294967295;
+export const BPF_F_CURRENT_CPU = 4294967295;
+export const BPF_F_CTXLEN_MASK = 4503595332403200;
+
 // Ring buffer helpers
 export const BPF_RB_NO_WAKEUP = 1;
 export const BPF_RB_FORCE_WAKEUP = 2;

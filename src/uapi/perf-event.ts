@@ -20,6 +20,7 @@ export const PERF_ATTR_WATERMARK = 16384;
 // ioctl(2) of a perf event
 export const PERF_EVENT_IOC_ENABLE = 9216;
 export const PERF_EVENT_IOC_DISABLE = 9217;
+export const PERF_EVENT_IOC_ID = 2148017159;
 export const PERF_EVENT_IOC_PAUSE_OUTPUT = 1074013193;
 
 // perf_event_open(2)

@@ -3,7 +3,8 @@
 import { describe, expect, expectTypeOf } from "vitest";
 import { exit, mov, program, r0 } from "../../src/asm/builder.ts";
 import { BpfError, UnsupportedError } from "../../src/client/errors.ts";
-import { BpfMap, type HashMap } from "../../src/client/map.ts";
+import { BpfMap } from "../../src/client/map.ts";
+import type { HashMap } from "../../src/client/maps/keyed.ts";
 import { BpfProgram } from "../../src/client/program.ts";
 import { ipv4 } from "../../src/codec/bytes.ts";
 import { struct } from "../../src/codec/composites.ts";
@@ -93,7 +94,7 @@ describe("BpfMap", () => {
   contract("a walk that changes keep sending back to its start ends with an error", (kernel) => {
     using map = hash(kernel, 8);
     for (let key = 0; key < 8; key++) map.set(key, 0n);
-    const walk = map.entries();
+    const walk = map.entries({ batch: 1 });
     const endless = () => {
       for (let steps = 0; steps < 100; steps++) {
         if (walk.next().done) return;
@@ -229,11 +230,11 @@ describe("BpfMap", () => {
     expect(map.get(1)).toBe(1n);
   });
 
-  contract("a type without a class is refused by name", (kernel) => {
-    const options = { name: "q", type: "queue", key: u32, value: u32, maxEntries: 1 };
+  contract("a type that is none is refused by name", (kernel) => {
+    const options = { name: "q", type: "deque", key: u32, value: u32, maxEntries: 1 };
     const error = errorOf(() => BpfMap.create(kernel, options as never));
     expect(error).toBeInstanceOf(UnsupportedError);
-    expect(String(error)).toContain('map "q": queue is not supported yet');
+    expect(String(error)).toContain('map "q": "deque" is no type of maps');
   });
 
   contract("a method that a type lacks does not compile", (kernel) => {

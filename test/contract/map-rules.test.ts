@@ -1,7 +1,7 @@
 // The table of what each map type allows, held against both kernels.
 
 import { expect } from "vitest";
-import { mapTypeName } from "../../src/client/map.ts";
+import { mapTypeName } from "../../src/client/maps/types.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import { allowsSize, type MapOperation, type MapRules, mapRules, type SizeRule } from "../../src/uapi/map-rules.ts";

@@ -1,7 +1,7 @@
 // Every map type, every operation: the embedded kernel answers each case of the walk as the running kernel does.
 
 import { describe, expect, test } from "vitest";
-import { mapTypeName } from "../../src/client/map.ts";
+import { mapTypeName } from "../../src/client/maps/types.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import { openLinux } from "../open-linux.ts";
 import { profiles } from "./map-profiles.ts";

@@ -4,7 +4,15 @@ import { exit, mov, r0 } from "../../src/asm/builder.ts";
 import { encodeInstructions } from "../../src/asm/instruction.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
-import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../../src/uapi/map-types.ts";
+import {
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_CPUMAP,
+  BPF_MAP_TYPE_DEVMAP,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_RINGBUF,
+  BPF_MAP_TYPE_STACK_TRACE,
+  BPF_MAP_TYPE_XSKMAP,
+} from "../../src/uapi/map-types.ts";
 import {
   BPF_PROG_TYPE_SCHED_CLS,
   BPF_PROG_TYPE_SOCKET_FILTER,
@@ -24,6 +32,11 @@ export function tryPrivileged(kernel: Kernel): Record<string, number> {
     "an array": map(BPF_MAP_TYPE_ARRAY, 4, 8),
     "a hash": map(BPF_MAP_TYPE_HASH, 4, 8),
     "a ring buffer": map(BPF_MAP_TYPE_RINGBUF, 0, 0),
+    "stack traces": map(BPF_MAP_TYPE_STACK_TRACE, 4, 8),
+    "a map of CPUs with a wrong key": map(BPF_MAP_TYPE_CPUMAP, 3, 4),
+    "a map of devices": map(BPF_MAP_TYPE_DEVMAP, 4, 4),
+    "a map of devices with a wrong key": map(BPF_MAP_TYPE_DEVMAP, 3, 4),
+    "a map of XDP sockets with a wrong key": map(BPF_MAP_TYPE_XSKMAP, 3, 4),
     "a socket filter": prog(BPF_PROG_TYPE_SOCKET_FILTER),
     "a tc classifier": prog(BPF_PROG_TYPE_SCHED_CLS),
     "an XDP program": prog(BPF_PROG_TYPE_XDP),

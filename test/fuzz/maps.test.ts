@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { mapTypeName } from "../../src/client/map.ts";
+import { mapTypeName } from "../../src/client/maps/types.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import { profiles } from "../contract/map-profiles.ts";
 import { openLinux } from "../open-linux.ts";

@@ -1,7 +1,7 @@
 // npm run fuzz:maps -- [--runs N] [--seed S] [--type NAME] [--json]: random operations on maps of every type, on both kernels.
 
 import { parseArgs } from "node:util";
-import { mapTypeName } from "../../src/client/map.ts";
+import { mapTypeName } from "../../src/client/maps/types.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import { LinuxKernel } from "../../src/linux/kernel.ts";
 import { profiles } from "../contract/map-profiles.ts";

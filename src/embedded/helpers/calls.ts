@@ -13,6 +13,7 @@ import { checksumDifference, replaceL3Checksum, replaceL4Checksum } from "./chec
 import { get, type Helper, type HelperEnvironment, set, wide } from "./environment.ts";
 import { format } from "./format.ts";
 import { probeReadKernel, probeReadKernelString } from "./kernel-memory.ts";
+import { perfEventOutput } from "./perf-events.ts";
 
 /** Ticks of Linux's timer in a second, and what it counts from: 300 s before 2^32. */
 const HZ = 250n;
@@ -29,6 +30,7 @@ export const helperCalls: ReadonlyMap<number, Helper> = new Map<number, Helper>(
   [ids.BPF_FUNC_trace_vprintk, traceVprintk],
   [ids.BPF_FUNC_probe_read_kernel, probeReadKernel],
   [ids.BPF_FUNC_probe_read_kernel_str, probeReadKernelString],
+  [ids.BPF_FUNC_perf_event_output, perfEventOutput],
   [ids.BPF_FUNC_strncmp, compareStrings],
   [ids.BPF_FUNC_csum_diff, checksumDifference],
   [ids.BPF_FUNC_l3_csum_replace, replaceL3Checksum],

@@ -1,6 +1,7 @@
 // What helpers work on, and how their arguments and contexts are read.
 
 import { ARGUMENTS } from "../../../machine/layout.ts";
+import type { EmbeddedMap } from "../maps/map.ts";
 import type { MachineMemory } from "../memory.ts";
 import type { Clock } from "../state.ts";
 
@@ -9,6 +10,8 @@ export interface HelperEnvironment {
   readonly clock: Clock;
   /** Hears what programs print. */
   readonly trace: (text: string) => void;
+  /** By their address, which programs hold. */
+  readonly mapsByAddress: ReadonlyMap<number, EmbeddedMap>;
   /** BPF_PROG_TYPE_… of the program that calls. */
   readonly programType: number;
 }

@@ -120,7 +120,7 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   [id.BPF_FUNC_map_peek_elem, { arguments: ["map", "uninitialised map value"], returns: "integer" }],
   [id.BPF_FUNC_spin_lock, { arguments: ["lock"], returns: "nothing" }],
   [id.BPF_FUNC_spin_unlock, { arguments: ["lock"], returns: "nothing" }],
-  [id.BPF_FUNC_tail_call, { arguments: ["context", "map", "anything"], returns: "nothing", movesPacket: true }],
+  [id.BPF_FUNC_tail_call, { arguments: ["context", "map", "anything"], returns: "nothing" }],
   [id.BPF_FUNC_redirect_map, { arguments: ["map", "anything", "anything"], returns: "integer" }],
   [
     id.BPF_FUNC_perf_event_output,

@@ -3,11 +3,11 @@
 
 import type { Attr } from "../../uapi/attr.ts";
 import type * as commands from "../../uapi/commands.ts";
-import { EBADF, EBUSY, EFAULT, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
+import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { BPF_F_LOCK } from "../../uapi/flags.ts";
 import { toBigInt } from "../../uapi/struct.ts";
 import type { UserPointer } from "../memory.ts";
-import type { File } from "../objects.ts";
+import { type File, notOpen } from "../objects.ts";
 import type { KernelState } from "../state.ts";
 import { type EmbeddedMap, stride } from "./map.ts";
 import { hasSpinLock } from "./special-fields.ts";
@@ -106,7 +106,7 @@ export type MapFile = File & { readonly object: EmbeddedMap };
 /** The open file of a map; -EBADF where it is not open, -EINVAL where it is no map. */
 export function findMapFile({ files }: KernelState, fd = 0): MapFile | number {
   const file = files.get(fd);
-  if (file === undefined) return -EBADF;
+  if (file === undefined) return notOpen(fd);
   return file.object.kind === "map" ? (file as MapFile) : -EINVAL;
 }
 

@@ -3,6 +3,7 @@
 
 import { E2BIG, EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { BPF_EXIST, BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts";
+import { notOpen } from "../objects.ts";
 import { POINTER } from "./fd-array.ts";
 import { walk } from "./machine-elements.ts";
 import { type MapFamily, refuse } from "./map.ts";
@@ -25,7 +26,8 @@ export const xskmap: MapFamily = {
     update({ files, memory }, map, key, value, flags) {
       if (flags > BPF_EXIST) return -EINVAL;
       if ((memory.u32[key / 4] as number) >= map.max_entries) return -E2BIG;
-      return files.get(memory.u32[value / 4] as number) === undefined ? -EBADF : -ENOTSOCK;
+      const fd = memory.u32[value / 4] as number;
+      return files.get(fd) === undefined && notOpen(fd) === -EBADF ? -EBADF : -ENOTSOCK;
     },
     remove: ({ memory }, map, key) => ((memory.u32[key / 4] as number) >= map.max_entries ? -EINVAL : 0),
   },

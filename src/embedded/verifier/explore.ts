@@ -24,7 +24,7 @@ import { checkReturn } from "./return-value.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
 import { CALL, checkStructure, EXIT, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
-import { isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
+import { isPacket, isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
 import type { Statistics, Verdict, VerifierInput } from "./verify.ts";
 import { Walk } from "./walk.ts";
 
@@ -272,7 +272,7 @@ class Search {
     return walk.at + 1;
   }
 
-  /** The program that a tail call in a subprogram went to has ended: it returns to the caller, with any number. */
+  /** The program that a tail call in a subprogram went to has ended: it returns to the caller, with any number, and may have moved the packet. */
   private leaveByTailCall(): void {
     const { walk } = this;
     const state = copyState(walk.state);
@@ -280,6 +280,7 @@ class Search {
     const caller = state.frames.at(-1)!;
     caller.registers[0] = scalars.UNKNOWN;
     caller.madeAt[0] = walk.at;
+    walk.forget(isPacket, state);
     state.history = { instruction: walk.at, text: "tail call", before: state.history };
     this.wait(state, returnTo);
   }

@@ -110,9 +110,9 @@ export class Walk {
     if (lock) reject("lock", `${what} cannot be used inside bpf_spin_lock-ed region`);
   }
 
-  /** Makes the values that `which` picks unusable as pointers. */
-  forget(which: (value: Value) => boolean): void {
+  /** Makes the values of a state that `which` picks unusable as pointers. */
+  forget(which: (value: Value) => boolean, state = this.state): void {
     const forgotten = this.mayNotLeak ? undefined : scalars.UNKNOWN;
-    mapValues(this.state, (value) => (which(value) ? forgotten : value));
+    mapValues(state, (value) => (which(value) ? forgotten : value));
   }
 }
