@@ -1,13 +1,23 @@
-// Helpers that call a function of the program: bpf_for_each_map_elem and bpf_loop.
-// Linux: kernel/bpf/arraymap.c, bpf_for_each_array_elem; kernel/bpf/hashtab.c, bpf_for_each_hash_elem; kernel/bpf/bpf_iter.c, bpf_loop
+// Helpers that call a function of the program: bpf_for_each_map_elem, bpf_loop and bpf_user_ringbuf_drain.
+// Linux: kernel/bpf/arraymap.c, bpf_for_each_array_elem; kernel/bpf/hashtab.c, bpf_for_each_hash_elem; kernel/bpf/bpf_iter.c, bpf_loop;
+// kernel/bpf/ringbuf.c, bpf_user_ringbuf_drain
 
-import { E2BIG, EINVAL } from "../src/uapi/errno.ts";
+import { E2BIG, EAGAIN, EINVAL, ENODATA } from "../src/uapi/errno.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../src/uapi/map-types.ts";
+import { Dynptr, setDynptr } from "./dynptr.ts";
 import { hashFirstKey, hashKeyBehind, valueBehind } from "./hash.ts";
 import { callBack, frameNumber } from "./interpreter.ts";
 import { CALLBACK_ARGUMENT_BYTES, CALLBACK_ARGUMENTS, CPU, FAULT_NONE, REGISTERS } from "./layout.ts";
 import { isPerCpu, MapHeader, mapLookupOn } from "./map.ts";
 import { Program } from "./program.ts";
+import {
+  MAX_SAMPLES,
+  userRingbufBegin,
+  userRingbufEnd,
+  userRingbufPeek,
+  userRingbufRelease,
+  userRingbufSampleLength,
+} from "./user-ringbuf.ts";
 
 const R0: usize = REGISTERS;
 const R1: usize = REGISTERS + 8;
@@ -49,7 +59,7 @@ export function forEachElement(program: Program, frame: usize, last: usize): i32
   if (load<u64>(R4)) return answer(-EINVAL);
   let visited: i64 = 0;
   if (map.type == BPF_MAP_TYPE_ARRAY || map.type == BPF_MAP_TYPE_PERCPU_ARRAY) {
-    const key = <usize>CALLBACK_ARGUMENTS + frameNumber(frame) * CALLBACK_ARGUMENT_BYTES;
+    const key = argumentOf(frame);
     while (visited < <i64>map.maxEntries) {
       store<u32>(key, <u32>visited);
       visited += 1;
@@ -72,6 +82,45 @@ export function forEachElement(program: Program, frame: usize, last: usize): i32
     }
   }
   return answer(visited);
+}
+
+/** bpf_user_ringbuf_drain(map, callback, context, flags): callback(dynptr, context) for each sample until it returns other than 0. */
+export function drain(program: Program, frame: usize, last: usize): i32 {
+  const map = load<MapHeader>(R1);
+  const callback = load<usize>(R2);
+  const context = load<u64>(R3);
+  const flags = load<u64>(R4);
+  const error = userRingbufBegin(map, flags);
+  if (error) return answer(error);
+  const dynptr = argumentOf(frame);
+  let samples: u32 = 0;
+  let discarded: u32 = 0;
+  let fault = FAULT_NONE;
+  let refused: i32 = 0;
+  for (let isDone = false; samples < MAX_SAMPLES && !isDone; ++samples) {
+    const sample = userRingbufPeek(map);
+    if (sample == -EAGAIN) {
+      discarded += 1;
+      continue;
+    }
+    if (sample < 0) {
+      if (sample != -ENODATA) refused = sample;
+      break;
+    }
+    setDynptr(changetype<Dynptr>(dynptr), sample, userRingbufSampleLength(map));
+    store<u64>(R1, dynptr);
+    store<u64>(R2, context);
+    fault = callBack(program, callback, frame, last);
+    userRingbufRelease(map);
+    isDone = fault != FAULT_NONE || load<u64>(R0) != 0;
+  }
+  userRingbufEnd(map, samples, flags);
+  return fault ? fault : answer(refused ? refused : samples - discarded);
+}
+
+/** Where a frame's helper keeps what it points its callback to. */
+function argumentOf(frame: usize): usize {
+  return <usize>CALLBACK_ARGUMENTS + frameNumber(frame) * CALLBACK_ARGUMENT_BYTES;
 }
 
 function visit(

@@ -3,9 +3,10 @@
 // Linux: kernel/bpf/core.c, ___bpf_prog_run; RFC 9669.
 
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
+import { freeKept } from "./allocator.ts";
 import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
 import { copy } from "./bytes.ts";
-import { forEachElement, repeat } from "./callbacks.ts";
+import { drain, forEachElement, repeat } from "./callbacks.ts";
 import { underCgroup } from "./cgroup-array.ts";
 import {
   Dynptr,
@@ -107,7 +108,10 @@ export function programRun(program: Program, context: usize, cpu: u32): i32 {
   store<u32>(CPU, outerCpu);
   store<usize>(DEPTH, depth);
   if (depth) copy(R1, saved, SAVED_BYTES);
-  else freeDeferred();
+  else {
+    freeDeferred();
+    freeKept();
+  }
   return fault;
 }
 
@@ -515,10 +519,11 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         store<u64>(R0, nextRandom());
         break;
       case op.FOR_EACH_MAP_ELEM:
-      case op.LOOP: {
+      case op.LOOP:
+      case op.USER_RINGBUF_DRAIN: {
         store<u32>(REMAINING, budget);
         store<u32>(FAULT_SLOT, slotOf(program, now));
-        const kind = now.code == op.LOOP ? repeat(program, frame, last) : forEachElement(program, frame, last);
+        const kind = callBackFor(now.code, program, frame, last);
         if (kind) return kind;
         budget = load<u32>(REMAINING);
         limit = accessLimit();
@@ -581,6 +586,18 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
       default:
         return fault(FAULT_INSTRUCTION, program, now, 0);
     }
+  }
+}
+
+/** Answers a helper that calls back into the program. */
+function callBackFor(code: u32, program: Program, frame: usize, last: usize): i32 {
+  switch (code) {
+    case op.LOOP:
+      return repeat(program, frame, last);
+    case op.USER_RINGBUF_DRAIN:
+      return drain(program, frame, last);
+    default:
+      return forEachElement(program, frame, last);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { EINVAL, ENOENT, ENOMEM, EOPNOTSUPP } from "../src/uapi/errno.ts";
 import {
+  BPF_MAP_TYPE_ARENA,
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_ARRAY_OF_MAPS,
   BPF_MAP_TYPE_BLOOM_FILTER,
@@ -11,6 +12,7 @@ import {
   BPF_MAP_TYPE_DEVMAP_HASH,
   BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_HASH_OF_MAPS,
+  BPF_MAP_TYPE_LPM_TRIE,
   BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
@@ -21,14 +23,17 @@ import {
   BPF_MAP_TYPE_RINGBUF,
   BPF_MAP_TYPE_STACK,
   BPF_MAP_TYPE_STACK_TRACE,
+  BPF_MAP_TYPE_USER_RINGBUF,
   BPF_MAP_TYPE_XSKMAP,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
+import * as arena from "./arena.ts";
 import * as array from "./array.ts";
 import * as bloom from "./bloom.ts";
 import * as devmapHash from "./devmap-hash.ts";
 import * as hash from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
+import * as trie from "./lpm-trie.ts";
 import * as lru from "./lru.ts";
 import * as percpuArray from "./percpu-array.ts";
 import * as percpuHash from "./percpu-hash.ts";
@@ -51,11 +56,11 @@ export class MapHeader {
   extra: u64;
   /** Bytes taken. */
   memory: u32;
-  /** Array: the values. Hash: the buckets. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. */
+  /** Array: the values. Hash: the buckets. Trie: its root. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. Arena: what its pages are. */
   data: usize;
   /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. Bloom filter: number of bits - 1. */
   mask: u32;
-  /** Hash: elements in it. Bloom filter: hash functions. */
+  /** Hash, trie: elements in it. Bloom filter: hash functions. */
   count: u32;
   seed: u32;
   /** Hash: bytes of an element. */
@@ -134,15 +139,22 @@ export function mapDestroy(map: MapHeader): void {
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       lru.destroy(map);
       break;
+    case BPF_MAP_TYPE_LPM_TRIE:
+      trie.destroy(map);
+      break;
     case BPF_MAP_TYPE_QUEUE:
     case BPF_MAP_TYPE_STACK:
       queue.destroy(map);
       break;
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       ringbuf.destroy(map);
       break;
     case BPF_MAP_TYPE_BLOOM_FILTER:
       bloom.destroy(map);
+      break;
+    case BPF_MAP_TYPE_ARENA:
+      arena.destroy(map);
   }
   free(map.fields);
   free(changetype<usize>(map));
@@ -160,7 +172,7 @@ export function mapSetFields(map: MapHeader, fields: usize, hasLock: bool): void
 }
 
 export function mapData(map: MapHeader): usize {
-  return map.data;
+  return map.type == BPF_MAP_TYPE_ARENA ? arena.region(map) : map.data;
 }
 
 /** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. A map of maps gives the address of a map. */
@@ -186,6 +198,8 @@ export function mapLookup(map: MapHeader, key: usize): usize {
       return pointerArray.lookup(map, key);
     case BPF_MAP_TYPE_DEVMAP_HASH:
       return devmapHash.lookup(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.lookup(map, key);
     default:
       return 0;
   }
@@ -215,6 +229,8 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64):
       return lru.update(map, key, value, flags);
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.update(map, key, value, flags);
     default:
       return -EINVAL;
   }
@@ -244,6 +260,8 @@ export function mapDelete(map: MapHeader, key: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.remove(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.remove(map, key);
     default:
       return -EINVAL;
   }
@@ -270,6 +288,8 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.nextKey(map, key, next);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.nextKey(map, key, next);
     default:
       return -ENOENT;
   }
@@ -351,13 +371,18 @@ function initialize(map: MapHeader): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.initialize(map);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return 0;
     case BPF_MAP_TYPE_QUEUE:
     case BPF_MAP_TYPE_STACK:
       return queue.initialize(map);
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       return ringbuf.initialize(map);
     case BPF_MAP_TYPE_BLOOM_FILTER:
       return bloom.initialize(map);
+    case BPF_MAP_TYPE_ARENA:
+      return arena.initialize(map);
     default:
       return -EINVAL;
   }

@@ -31,6 +31,7 @@ import {
   BPF_FUNC_spin_lock,
   BPF_FUNC_spin_unlock,
   BPF_FUNC_tail_call,
+  BPF_FUNC_user_ringbuf_drain,
 } from "../src/uapi/helper-ids.ts";
 import {
   BPF_ABS,
@@ -217,6 +218,7 @@ export const DYNPTR_DATA = 165;
 export const RINGBUF_RESERVE_DYNPTR = 166;
 export const RINGBUF_SUBMIT_DYNPTR = 167;
 export const RINGBUF_DISCARD_DYNPTR = 168;
+export const USER_RINGBUF_DRAIN = 169;
 export const TAIL_CALL = 140;
 export const MAP_PUSH = 141;
 export const MAP_POP = 142;
@@ -383,6 +385,8 @@ function helperCode(id: i32): u32 {
       return FOR_EACH_MAP_ELEM;
     case BPF_FUNC_loop:
       return LOOP;
+    case BPF_FUNC_user_ringbuf_drain:
+      return USER_RINGBUF_DRAIN;
     case BPF_FUNC_dynptr_from_mem:
       return DYNPTR_FROM_MEM;
     case BPF_FUNC_dynptr_read:

@@ -27,6 +27,7 @@ const inMachine = [
   ids.BPF_FUNC_ringbuf_query,
   ids.BPF_FUNC_for_each_map_elem,
   ids.BPF_FUNC_loop,
+  ids.BPF_FUNC_user_ringbuf_drain,
   ids.BPF_FUNC_dynptr_from_mem,
   ids.BPF_FUNC_ringbuf_reserve_dynptr,
   ids.BPF_FUNC_ringbuf_submit_dynptr,

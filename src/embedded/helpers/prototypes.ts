@@ -50,7 +50,7 @@ export type Return =
   | "dynptr memory or null";
 
 /** What a helper gives the function that it calls as r1 to r5; `context` is the helper's own third argument. */
-export type CallbackArgument = "index" | "map" | "map key" | "map value" | "context";
+export type CallbackArgument = "index" | "map" | "map key" | "map value" | "sample" | "context";
 
 export interface Prototype {
   readonly arguments: readonly Argument[];
@@ -222,6 +222,14 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
       arguments: ["anything", "function", "stack or null", "anything"],
       returns: "integer",
       callsBack: ["index", "context"],
+    },
+  ],
+  [
+    id.BPF_FUNC_user_ringbuf_drain,
+    {
+      arguments: ["map", "function", "stack or null", "anything"],
+      returns: "integer",
+      callsBack: ["sample", "context"],
     },
   ],
   [id.BPF_FUNC_strncmp, { arguments: ["memory", "size", "constant string"], returns: "integer" }],

@@ -55,7 +55,7 @@ export function enterCallback(
   const state = copyState(walk.state);
   const callee = newFrame(walk.structure.subprogramOf[start]!, walk.at, true);
   callsBack.forEach((argument, index) => {
-    callee.registers[index + 1] = argumentOf(caller, argument);
+    callee.registers[index + 1] = argumentOf(walk, caller, argument);
     callee.madeAt[index + 1] = walk.at;
   });
   callee.registers[10] = pointer("fp", { frame: frames.length });
@@ -77,7 +77,7 @@ export function leaveCallback(walk: Walk, result: Value | undefined): void {
   if (before) widen(walk.state, before);
 }
 
-function argumentOf({ registers }: Frame, argument: CallbackArgument): Value | undefined {
+function argumentOf(walk: Walk, { registers }: Frame, argument: CallbackArgument): Value | undefined {
   const map = (registers[1] as Pointer).map;
   switch (argument) {
     case "index":
@@ -88,6 +88,8 @@ function argumentOf({ registers }: Frame, argument: CallbackArgument): Value | u
       return pointer("map_key", { map: map! });
     case "map value":
       return pointer("map_value", { map: map! });
+    case "sample":
+      return pointer("dynptr_ptr", { id: walk.newId() });
     case "context":
       return registers[3];
   }
