@@ -37,7 +37,7 @@ import { GuardedSlot } from "./guarded-memory.ts";
 import { mapObject } from "./mapping.ts";
 import { controlPerfEvent, openPerfEvent } from "./perf-event.ts";
 import { LinuxUnavailableError, openSyscalls, type Syscalls } from "./syscalls.ts";
-import { linuxSystem } from "./system.ts";
+import { linuxSystem, memoryUse } from "./system.ts";
 import { watch } from "./watch.ts";
 
 export { LinuxUnavailableError };
@@ -149,6 +149,10 @@ export class LinuxKernel implements Kernel {
 
   close(fd: number): number {
     return this.#syscalls.close(fd);
+  }
+
+  memoryUse(fd: number): number {
+    return memoryUse(fd);
   }
 
   mmap(fd: number, options: MmapOptions): Mapping | number {
