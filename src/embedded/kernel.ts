@@ -13,6 +13,7 @@ import type {
   System,
 } from "../kernel/kernel.ts";
 import type { Attr, BpfCommand } from "../uapi/attr.ts";
+import { EBADF, EINVAL } from "../uapi/errno.ts";
 import type { Pointer } from "../uapi/struct.ts";
 import { BpffsTree } from "./bpffs.ts";
 import { callHelper } from "./helpers/calls.ts";
@@ -132,6 +133,12 @@ export class EmbeddedKernel implements Kernel {
 
   close(fd: number): number {
     return this.#state.files.close(fd);
+  }
+
+  memoryUse(fd: number): number {
+    const object = this.#state.files.get(fd)?.object;
+    if (object === undefined) return -EBADF;
+    return object.kind === "map" ? this.#state.machine.mapMemory(object.handle) : -EINVAL;
   }
 
   mmap(fd: number, options: MmapOptions): Mapping | number {

@@ -27,6 +27,9 @@ export interface Kernel extends Disposable {
   /** Closes a file descriptor. close(2); EBADF where it is not open. */
   close(fd: number): number;
 
+  /** Bytes of memory that a map takes, as far as the kernel tells. "memlock" in /proc/self/fdinfo; of its elements too since Linux 6.4. */
+  memoryUse(fd: number): number;
+
   /**
    * Maps an object's memory. mmap(2), shared.
    * Of a performance event, Linux kills the process (SIGBUS) that writes the data behind the first page, however it is mapped.

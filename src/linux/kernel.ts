@@ -18,9 +18,18 @@ import {
   BPF_MAP_LOOKUP_AND_DELETE_ELEM,
   BPF_MAP_LOOKUP_ELEM,
   BPF_MAP_UPDATE_ELEM,
+  BPF_OBJ_GET_INFO_BY_FD,
   BPF_PROG_LOAD,
 } from "../uapi/commands.ts";
-import { EAGAIN, EINVAL, ENOMEM, ENOSYS, EPERM } from "../uapi/errno.ts";
+import { EAGAIN, EFAULT, EINVAL, ENOMEM, ENOSYS, EPERM } from "../uapi/errno.ts";
+import {
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_QUEUE,
+  BPF_MAP_TYPE_STACK,
+} from "../uapi/map-types.ts";
 import { decodeOutputs, encode, type Memory, type Pointer, type Struct } from "../uapi/struct.ts";
 import { ArgumentMemory } from "./argument-memory.ts";
 import { linuxBpffs } from "./bpffs.ts";
@@ -28,7 +37,7 @@ import { GuardedSlot } from "./guarded-memory.ts";
 import { mapObject } from "./mapping.ts";
 import { controlPerfEvent, openPerfEvent } from "./perf-event.ts";
 import { LinuxUnavailableError, openSyscalls, type Syscalls } from "./syscalls.ts";
-import { linuxSystem } from "./system.ts";
+import { linuxSystem, memoryUse } from "./system.ts";
 import { watch } from "./watch.ts";
 
 export { LinuxUnavailableError };
@@ -88,16 +97,21 @@ export class LinuxKernel implements Kernel {
 
   bpf<Command extends BpfCommand>(command: Command, attr: Attr<Command>): number {
     switch (command) {
-      case BPF_MAP_LOOKUP_ELEM:
-      case BPF_MAP_LOOKUP_AND_DELETE_ELEM: {
+      case BPF_MAP_LOOKUP_ELEM: {
         const { map_fd, key, value, flags = 0 } = attr as Attr<typeof BPF_MAP_LOOKUP_ELEM>;
-        if (isBytes(key) && isBytes(value) && isWord(flags))
+        if (isKey(key) && isBytes(value) && isWord(flags))
           return this.#element(command, map_fd, key, value, flags, true);
+        break;
+      }
+      case BPF_MAP_LOOKUP_AND_DELETE_ELEM: {
+        const { map_fd, key, value, flags = 0 } = attr as Attr<typeof BPF_MAP_LOOKUP_AND_DELETE_ELEM>;
+        const room = value instanceof Uint8Array ? value : (value?.bytes ?? NO_ROOM);
+        if (isKey(key) && isWord(Number(flags))) return this.#take(map_fd, key, room, Number(flags));
         break;
       }
       case BPF_MAP_UPDATE_ELEM: {
         const { map_fd, key, value, flags = 0 } = attr as Attr<typeof BPF_MAP_UPDATE_ELEM>;
-        if (isBytes(key) && isBytes(value) && isWord(flags))
+        if (isKey(key) && isBytes(value) && isWord(flags))
           return this.#element(command, map_fd, key, value, flags, false);
         break;
       }
@@ -137,6 +151,10 @@ export class LinuxKernel implements Kernel {
     return this.#syscalls.close(fd);
   }
 
+  memoryUse(fd: number): number {
+    return memoryUse(fd);
+  }
+
   mmap(fd: number, options: MmapOptions): Mapping | number {
     return mapObject(this.#syscalls, fd, options);
   }
@@ -172,19 +190,40 @@ export class LinuxKernel implements Kernel {
     return this.bpf(BPF_BTF_LOAD, {});
   }
 
+  /**
+   * BPF_MAP_LOOKUP_AND_DELETE_ELEM. The kernel takes an element out and then finds that its value has no room, and the element
+   * is lost: so it is looked at first, and where there is no room, it stays.
+   */
+  #take(fd: number | undefined, key: Uint8Array | null | undefined, value: Uint8Array, flags: number): number {
+    const command = BPF_MAP_LOOKUP_AND_DELETE_ELEM;
+    const looked = this.#element(BPF_MAP_LOOKUP_ELEM, fd, key, value, flags, false);
+    if (looked !== -EFAULT || !this.#isTaker(fd)) return this.#element(command, fd, key, value, flags, true);
+    // With a key that is not there to be read, the kernel says what it checks before, and takes nothing: EINVAL where there are no keys.
+    const refused = this.#element(command, fd, UNREADABLE, value, flags, false);
+    return refused === -EINVAL ? -EFAULT : refused;
+  }
+
+  /** Whether elements can be taken out of a map. */
+  #isTaker(fd: number | undefined): boolean {
+    const info = new Uint8Array(4);
+    const result = this.bpf(BPF_OBJ_GET_INFO_BY_FD, { bpf_fd: fd ?? 0, info_len: info.length, info });
+    return result >= 0 && takers.has(new DataView(info.buffer).getUint32(0, true));
+  }
+
   /** A command on one element, without allocations. `other` is the value, or the next key; `isOut` tells whether the kernel writes it. */
   #element(
     command: number,
     fd: number | undefined,
-    key: Uint8Array,
+    key: Uint8Array | null | undefined,
     other: Uint8Array | undefined,
     flags: number,
     isOut: boolean,
   ): number {
     const keySlot = this.#keySlot;
     const otherSlot = this.#otherSlot;
-    if (keySlot.reserve(key.length) < 0 || (other !== undefined && otherSlot.reserve(other.length) < 0)) return -ENOMEM;
-    const keyAddress = keySlot.put(key);
+    if (keySlot.reserve(key?.length ?? 0) < 0) return -ENOMEM;
+    if (other !== undefined && otherSlot.reserve(other.length) < 0) return -ENOMEM;
+    const keyAddress = key ? keySlot.put(key) : 0;
     const otherAddress = other === undefined ? 0 : otherSlot.put(other);
     const words = this.#elementWords;
     words[0] = fd ?? 0;
@@ -213,5 +252,20 @@ const ELEMENT_ATTR_SIZE = 32;
 /** PROG_LOAD may answer EAGAIN where a signal came during verification; libbpf gives it five attempts too. */
 const LOAD_ATTEMPTS = 5;
 
+/** Types that BPF_MAP_LOOKUP_AND_DELETE_ELEM takes elements out of. */
+const takers: ReadonlySet<number> = new Set([
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
+  BPF_MAP_TYPE_QUEUE,
+  BPF_MAP_TYPE_STACK,
+]);
+
+const NO_ROOM = new Uint8Array(0);
+/** A key of no bytes: behind it nobody may read. */
+const UNREADABLE = new Uint8Array(0);
+
+const isKey = (key: unknown): key is Uint8Array | null | undefined => key === null || key === undefined || isBytes(key);
 const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8Array;
 const isWord = (value: number | bigint): value is number => typeof value === "number" && value >>> 0 === value;

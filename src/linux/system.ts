@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import type { KernelVersion, System } from "../kernel/kernel.ts";
+import { EBADF, EINVAL } from "../uapi/errno.ts";
 
 export function linuxSystem(pageSize: number): System {
   return {
@@ -31,7 +32,15 @@ export function parseRelease(text: string): KernelVersion {
   return { major, minor, patch, release: text };
 }
 
-function readIfThere(path: string): Uint8Array | undefined {
+/** What the system says of a map's memory, in bytes; or -errno. */
+export function memoryUse(fd: number): number {
+  const text = readIfThere(`/proc/self/fdinfo/${fd}`);
+  if (text === undefined) return -EBADF;
+  const bytes = /^map_type:.*^memlock:\s*(\d+)$/ms.exec(text.toString())?.[1];
+  return bytes === undefined ? -EINVAL : Number(bytes);
+}
+
+function readIfThere(path: string): Buffer | undefined {
   try {
     return readFileSync(path);
   } catch (error) {

@@ -11,6 +11,7 @@ import { struct } from "../../src/codec/composites.ts";
 import { u16, u32, u64 } from "../../src/codec/scalars.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
+import { EBADF, EINVAL } from "../../src/uapi/errno.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../../src/uapi/flags.ts";
 import { contract } from "../contract/contract.ts";
 import { errorOf } from "./error-of.ts";
@@ -244,5 +245,15 @@ describe("BpfMap", () => {
     using array = BpfMap.create(kernel, { type: "array", key: u32, value: u32, maxEntries: 1 });
     // @ts-expect-error an array's elements cannot be deleted
     expect(array.delete).toBeUndefined();
+  });
+
+  contract("a map tells its id and how much memory it takes", (kernel) => {
+    using map = BpfMap.create(kernel, { type: "array", value: u64, maxEntries: 1000 });
+    expect(map.memory).toBeGreaterThanOrEqual(8000);
+    expect(map.memory).toBeLessThan(20_000);
+    expect([map.id, map.keySize, map.valueSize]).toEqual([map.info.id, 4, 8]);
+    expect(kernel.memoryUse(9999)).toBe(-EBADF);
+    using pass = BpfProgram.load(kernel, { type: "xdp", instructions: program(mov(r0, 2), exit()) });
+    expect(kernel.memoryUse(pass.fd)).toBe(-EINVAL);
   });
 });

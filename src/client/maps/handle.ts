@@ -4,6 +4,7 @@
 import type { Kernel } from "../../kernel/kernel.ts";
 import { BPF_MAP_FREEZE } from "../../uapi/commands.ts";
 import type { MapInfo } from "../../uapi/info.ts";
+import { BpfError } from "../errors.ts";
 import { Handle } from "../handle.ts";
 import { failure } from "./elements.ts";
 import { type Inspect, type InspectOptions, inspectMap } from "./inspect.ts";
@@ -56,6 +57,13 @@ export abstract class MapHandle extends Handle {
   /** Bytes of a value; of a per-CPU type those of one CPU. */
   get valueSize(): number {
     return this.info.value_size;
+  }
+
+  /** Bytes of memory that the map takes now. Linux: "memlock" of /proc/self/fdinfo, with all elements since 6.4. */
+  get memory(): number {
+    const bytes = this.kernel.memoryUse(this.fd);
+    if (bytes < 0) throw new BpfError(-bytes, { syscall: "read", subject: this.name });
+    return bytes;
   }
 
   /**

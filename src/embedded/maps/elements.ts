@@ -6,7 +6,7 @@ import type * as commands from "../../uapi/commands.ts";
 import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { BPF_F_LOCK } from "../../uapi/flags.ts";
 import { toBigInt } from "../../uapi/struct.ts";
-import type { UserPointer } from "../memory.ts";
+import { type UserPointer, userBytes } from "../memory.ts";
 import { type File, notOpen } from "../objects.ts";
 import type { KernelState } from "../state.ts";
 import { type EmbeddedMap, stride } from "./map.ts";
@@ -84,9 +84,14 @@ export function lookupAndDeleteElement(
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
   const room = key + stride(map.key_size);
-  const result = map.family.operations.lookupAndDelete?.(state, map, key, room) ?? -ENOTSUPP;
+  const { lookup, lookupAndDelete } = map.family.operations;
+  if (lookupAndDelete === undefined) return -ENOTSUPP;
+  // Linux itself would take the element out, and then find that its value has no room: no kernel of ours loses it.
+  if (userBytes(attr.value, map.userValueSize) === undefined) {
+    return Math.min(lookup?.(state, map, key, room) ?? 0, 0) || -EFAULT;
+  }
+  const result = lookupAndDelete(state, map, key, room);
   if (result < 0) return result;
-  // Linux has taken the element out before it finds that the value has no room.
   return state.memory.copyOut(room, attr.value, map.userValueSize) ? 0 : -EFAULT;
 }
 
