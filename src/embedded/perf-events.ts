@@ -3,7 +3,7 @@
 
 import { PAGE_BYTES } from "../../machine/layout.ts";
 import type { Mapping, MmapOptions, PerfEventAttr, PerfEventRequest } from "../kernel/kernel.ts";
-import { EACCES, EBADF, EINVAL, ENODEV, ENOENT, ENOMEM, ENOSPC, ENOTTY, EOPNOTSUPP } from "../uapi/errno.ts";
+import { EACCES, EBADF, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTTY, EOPNOTSUPP } from "../uapi/errno.ts";
 import * as perf from "../uapi/perf-event.ts";
 import { encode } from "../uapi/struct.ts";
 import { References } from "./objects.ts";
@@ -53,8 +53,7 @@ export function openPerfEvent(
 ): number {
   if (!capable(state, "CAP_PERFMON")) return -EACCES;
   const { cpu, type, config } = attr;
-  if (!(cpu >= 0)) return -EINVAL;
-  if (cpu >= state.cpus) return -ENODEV;
+  if (!(cpu >= 0 && cpu < state.cpus)) return -EINVAL;
   if (type !== perf.PERF_TYPE_SOFTWARE || !SOFTWARE_EVENTS.has(config)) return -ENOENT;
   const event: EmbeddedPerfEvent = {
     kind: "perf event",
@@ -132,36 +131,24 @@ export function perfOutput(
   if (attr.type !== perf.PERF_TYPE_SOFTWARE || attr.config !== perf.PERF_COUNT_SW_BPF_OUTPUT) return -EINVAL;
   if (!event.enabled || attr.cpu !== cpu) return -EOPNOTSUPP;
   if (buffer === undefined || buffer.dataSize === 0) return -ENOSPC;
-  const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-  const raw = ((attr.sample_type ?? 0) & perf.PERF_SAMPLE_RAW) === 0 ? 0 : Math.ceil((bytes + 4) / 8) * 8;
-  const size = perf.PERF_EVENT_HEADER_SIZE + raw;
-  const needed = size + (buffer.lost > 0 ? LOST_RECORD_SIZE : 0);
+  const record = sampleRecord(((attr.sample_type ?? 0) & perf.PERF_SAMPLE_RAW) !== 0, parts);
+  const needed = record.length + (buffer.lost > 0 ? LOST_RECORD_SIZE : 0);
   if (buffer.paused || !hasRoom(memory.view, buffer, needed)) {
     buffer.lost++;
     return -ENOSPC;
   }
-  const wakeups = buffer.wakeups;
+  const before = buffer.wakeups;
   if (buffer.head + needed - buffer.wakeups > buffer.watermark) buffer.wakeups += buffer.watermark;
-  if (buffer.lost > 0) {
-    const record = header(perf.PERF_RECORD_LOST, 0, LOST_RECORD_SIZE);
-    record.setBigUint64(8, BigInt(event.id), true);
-    record.setBigUint64(16, BigInt(buffer.lost), true);
-    put(memory.u8, buffer, [bytesOf(record)]);
-    buffer.lost = 0;
-  }
-  const record = header(perf.PERF_RECORD_SAMPLE, perf.PERF_RECORD_MISC_KERNEL, size);
-  if (raw === 0) put(memory.u8, buffer, [bytesOf(record)]);
-  else {
-    const rawSize = Uint32Array.of(raw - 4);
-    put(memory.u8, buffer, [bytesOf(record), bytesOf(rawSize), ...parts, new Uint8Array(raw - 4 - bytes)]);
-  }
+  if (buffer.lost > 0) put(memory.u8, buffer, lostRecord(event.id, buffer.lost));
+  buffer.lost = 0;
+  put(memory.u8, buffer, record);
   const { wakeup_events = 0, wakeup_watermark } = attr;
   if (wakeup_watermark === undefined && wakeup_events > 0 && ++buffer.events >= wakeup_events) {
     buffer.events -= wakeup_events;
     buffer.wakeups++;
   }
   memory.view.setBigUint64(buffer.address + DATA_HEAD, BigInt(buffer.head), true);
-  if (buffer.wakeups !== wakeups) {
+  if (buffer.wakeups !== before) {
     event.ready = true;
     event.wake();
   }
@@ -219,27 +206,45 @@ function hasRoom(view: DataView, { overwrites, address, dataSize, head }: PerfBu
   return ((tail - (head + 1)) & (dataSize - 1)) >>> 0 >= bytes;
 }
 
-function header(type: number, misc: number, size: number): DataView {
-  const view = new DataView(new ArrayBuffer(type === perf.PERF_RECORD_LOST ? size : perf.PERF_EVENT_HEADER_SIZE));
+/** A sample, which Linux rounds up to 8 bytes. Its size is a u16 that wraps: of one that is too long, little is left. */
+function sampleRecord(raw: boolean, parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = parts.reduce((sum, part) => sum + part.length, 0);
+  const rawSize = raw ? Math.ceil((bytes + 4) / 8) * 8 : 0;
+  const record = recordOf(perf.PERF_RECORD_SAMPLE, perf.PERF_RECORD_MISC_KERNEL, perf.PERF_EVENT_HEADER_SIZE + rawSize);
+  if (raw) {
+    new DataView(record.buffer).setUint32(8, rawSize - 4, true);
+    let at = 12;
+    for (const part of parts) {
+      record.set(part, at);
+      at += part.length;
+    }
+  }
+  return record.subarray(0, record.length & 0xffff);
+}
+
+function lostRecord(id: number, lost: number): Uint8Array {
+  const record = recordOf(perf.PERF_RECORD_LOST, 0, LOST_RECORD_SIZE);
+  const view = new DataView(record.buffer);
+  view.setBigUint64(8, BigInt(id), true);
+  view.setBigUint64(16, BigInt(lost), true);
+  return record;
+}
+
+/** Bytes of a record with its header, struct perf_event_header. */
+function recordOf(type: number, misc: number, size: number): Uint8Array<ArrayBuffer> {
+  const view = new DataView(new ArrayBuffer(size));
   view.setUint32(0, type, true);
   view.setUint16(4, misc, true);
-  view.setUint16(6, size, true);
-  return view;
+  view.setUint16(6, size & 0xffff, true);
+  return new Uint8Array(view.buffer);
 }
 
 /** Writes at the head, on past the end of the data at its start. */
-function put(memory: Uint8Array, buffer: PerfBuffer, parts: readonly Uint8Array[]): void {
+function put(memory: Uint8Array, buffer: PerfBuffer, record: Uint8Array): void {
   const data = buffer.address + PAGE_BYTES;
-  for (const part of parts) {
-    for (let done = 0; done < part.length; ) {
-      const at = buffer.head % buffer.dataSize;
-      const length = Math.min(part.length - done, buffer.dataSize - at);
-      memory.set(part.subarray(done, done + length), data + at);
-      buffer.head += length;
-      done += length;
-    }
-  }
+  const at = buffer.head % buffer.dataSize;
+  const first = Math.min(record.length, buffer.dataSize - at);
+  memory.set(record.subarray(0, first), data + at);
+  memory.set(record.subarray(first), data);
+  buffer.head += record.length;
 }
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);

@@ -57,7 +57,7 @@ export const perfEventAttr = {
 export const perfEventMmapPage = {
   version: [0, "u32"],
   compat_version: [4, "u32"],
-  size: [48, "u32"],
+  size: [72, "u32"],
   data_head: [1024, "u64"],
   data_tail: [1032, "u64"],
   data_offset: [1040, "u64"],
