@@ -5,8 +5,10 @@ import {
   BYTES_IN_USE,
   CHUNK,
   CHUNK_END,
+  DEPTH,
   FREE_BLOCKS,
   FREE_RUNS,
+  FREED_LATER,
   HEAP_END,
   HEAP_START,
   HIGH_WATER,
@@ -65,6 +67,32 @@ export function free(address: usize): void {
   count(-(<isize>size));
   if (size > LARGEST_BLOCK) giveRun(block, size);
   else giveBlock(block, size);
+}
+
+/** As `free`, but only when no program runs that might still use it. */
+export function freeLater(address: usize): void {
+  if (!load<u32>(DEPTH)) {
+    free(address);
+    return;
+  }
+  store<usize>(address, load<usize>(FREED_LATER));
+  store<usize>(FREED_LATER, address);
+}
+
+/** Frees what `freeLater` kept: the outermost program has ended. */
+export function freeKept(): void {
+  let address = load<usize>(FREED_LATER);
+  while (address) {
+    const next = load<usize>(address);
+    free(address);
+    address = next;
+  }
+  store<usize>(FREED_LATER, 0);
+}
+
+/** Bytes that a block of `allocate` takes. */
+export function blockSize(address: usize): usize {
+  return load<usize>(address - HEADER);
 }
 
 /** Zeroed whole pages; 0 where memory does not suffice. */

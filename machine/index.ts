@@ -30,6 +30,8 @@ import {
 import { programFree, programLoad } from "./program.ts";
 import { seedRandom } from "./random.ts";
 import * as ringbuf from "./ringbuf.ts";
+import * as userRingbuf from "./user-ringbuf.ts";
+import { userRingbufPeek, userRingbufRelease, userRingbufSampleLength } from "./user-ringbuf.ts";
 
 // asc resolves no file extension in `export … from`.
 export {
@@ -57,6 +59,9 @@ export {
   programFree,
   programLoad,
   programRun,
+  userRingbufPeek,
+  userRingbufRelease,
+  userRingbufSampleLength,
 };
 
 export function initialize(cpus: u32, pageLimit: u32, seed: u32): void {
@@ -92,4 +97,12 @@ export function ringbufDiscard(record: usize, flags: u32): void {
 
 export function ringbufOutput(map: MapHeader, data: usize, bytes: u32, flags: u32): i32 {
   return ringbuf.ringbufOutput(map, data, bytes, flags);
+}
+
+export function userRingbufBegin(map: MapHeader, flags: u32): i32 {
+  return userRingbuf.userRingbufBegin(map, flags);
+}
+
+export function userRingbufEnd(map: MapHeader, samples: u32, flags: u32): void {
+  userRingbuf.userRingbufEnd(map, samples, flags);
 }

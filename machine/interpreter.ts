@@ -3,6 +3,7 @@
 // Linux: kernel/bpf/core.c, ___bpf_prog_run; RFC 9669.
 
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
+import { freeKept } from "./allocator.ts";
 import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
 import { copy } from "./bytes.ts";
 import { forEachElement, repeat } from "./callbacks.ts";
@@ -107,7 +108,10 @@ export function programRun(program: Program, context: usize, cpu: u32): i32 {
   store<u32>(CPU, outerCpu);
   store<usize>(DEPTH, depth);
   if (depth) copy(R1, saved, SAVED_BYTES);
-  else freeDeferred();
+  else {
+    freeDeferred();
+    freeKept();
+  }
   return fault;
 }
 

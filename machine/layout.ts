@@ -40,6 +40,8 @@ export const CHUNK_END = 65688;
 export const DEFERRED = 65692;
 /** u32 each: free blocks of 16, 32, … 2048 bytes. */
 export const FREE_BLOCKS = 65696;
+/** u32: blocks that are freed when the outermost program has ended. */
+export const FREED_LATER = 66208;
 
 /** u32: what is left of BUDGET to the callback that a helper calls, and to the caller when it has returned. */
 export const REMAINING = 69624;

@@ -11,6 +11,7 @@ import {
   BPF_MAP_TYPE_DEVMAP_HASH,
   BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_HASH_OF_MAPS,
+  BPF_MAP_TYPE_LPM_TRIE,
   BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_LRU_PERCPU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
@@ -22,6 +23,7 @@ import {
   BPF_MAP_TYPE_STACK,
   BPF_MAP_TYPE_STACK_TRACE,
   BPF_MAP_TYPE_XSKMAP,
+  BPF_MAP_TYPE_USER_RINGBUF,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
 import * as array from "./array.ts";
@@ -29,6 +31,7 @@ import * as bloom from "./bloom.ts";
 import * as devmapHash from "./devmap-hash.ts";
 import * as hash from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
+import * as trie from "./lpm-trie.ts";
 import * as lru from "./lru.ts";
 import * as percpuArray from "./percpu-array.ts";
 import * as percpuHash from "./percpu-hash.ts";
@@ -51,11 +54,11 @@ export class MapHeader {
   extra: u64;
   /** Bytes taken. */
   memory: u32;
-  /** Array: the values. Hash: the buckets. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. */
+  /** Array: the values. Hash: the buckets. Trie: its root. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. */
   data: usize;
   /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. Bloom filter: number of bits - 1. */
   mask: u32;
-  /** Hash: elements in it. Bloom filter: hash functions. */
+  /** Hash, trie: elements in it. Bloom filter: hash functions. */
   count: u32;
   seed: u32;
   /** Hash: bytes of an element. */
@@ -132,11 +135,15 @@ export function mapDestroy(map: MapHeader): void {
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       lru.destroy(map);
       break;
+    case BPF_MAP_TYPE_LPM_TRIE:
+      trie.destroy(map);
+      break;
     case BPF_MAP_TYPE_QUEUE:
     case BPF_MAP_TYPE_STACK:
       queue.destroy(map);
       break;
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       ringbuf.destroy(map);
       break;
     case BPF_MAP_TYPE_BLOOM_FILTER:
@@ -184,6 +191,8 @@ export function mapLookup(map: MapHeader, key: usize): usize {
       return pointerArray.lookup(map, key);
     case BPF_MAP_TYPE_DEVMAP_HASH:
       return devmapHash.lookup(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.lookup(map, key);
     default:
       return 0;
   }
@@ -214,6 +223,8 @@ export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64):
       return lru.update(map, key, value, flags);
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.update(map, key, value, flags);
     default:
       return -EINVAL;
   }
@@ -243,6 +254,8 @@ export function mapDelete(map: MapHeader, key: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.remove(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.remove(map, key);
     default:
       return -EINVAL;
   }
@@ -269,6 +282,8 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return hash.nextKey(map, key, next);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.nextKey(map, key, next);
     default:
       return -ENOENT;
   }
@@ -350,10 +365,13 @@ function initialize(map: MapHeader): i32 {
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return lru.initialize(map);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return 0;
     case BPF_MAP_TYPE_QUEUE:
     case BPF_MAP_TYPE_STACK:
       return queue.initialize(map);
     case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
       return ringbuf.initialize(map);
     case BPF_MAP_TYPE_BLOOM_FILTER:
       return bloom.initialize(map);

@@ -113,6 +113,8 @@ function finish(record: usize, flags: u64, discarded: u32): void {
 function skipFinished(map: MapHeader, producer: u64): u64 {
   const at = map.data + PAGE_BYTES + sizeof<u64>();
   let pending = load<u64>(at);
+  // Whoever writes to the producer's page, which is there to be read, finds the ring buffer full.
+  if (producer - pending > map.maxEntries) return pending;
   while (pending < producer) {
     const length = changetype<RecordHeader>(recordAt(map, pending)).length;
     if (length & BUSY) break;

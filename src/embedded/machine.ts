@@ -108,6 +108,15 @@ export interface Machine {
   /** @returns 0, -EAGAIN where the record does not fit, -EINVAL for unknown flags */
   ringbufOutput(map: number, data: number, bytes: number, flags: number): number;
 
+  /** The steps of bpf_user_ringbuf_drain. @returns 0, -EINVAL or -EBUSY */
+  userRingbufBegin(map: number, flags: number): number;
+  /** @returns address of the next sample, or -errno: of those, -EAGAIN alone lets the drain go on */
+  userRingbufPeek(map: number): number;
+  /** Bytes of the peeked sample. */
+  userRingbufSampleLength(map: number): number;
+  userRingbufRelease(map: number): void;
+  userRingbufEnd(map: number, samples: number, flags: number): void;
+
   /**
    * Decodes a program; 64-bit immediate loads hold addresses already.
    *

@@ -7,12 +7,13 @@ import { cgroupArray } from "./cgroup-array.ts";
 import { cpumap } from "./cpumap.ts";
 import { devmap, devmapHash } from "./devmap.ts";
 import { hash, lruHash, lruPerCpuHash, perCpuHash } from "./hash.ts";
+import { lpmTrie } from "./lpm-trie.ts";
 import type { MapFamily } from "./map.ts";
 import { arrayOfMaps, hashOfMaps } from "./map-in-map.ts";
 import { perfEventArray } from "./perf-event-array.ts";
 import { progArray } from "./prog-array.ts";
 import { queue, stack } from "./queue.ts";
-import { ringbuf } from "./ringbuf.ts";
+import { ringbuf, userRingbuf } from "./ringbuf.ts";
 import { stackTrace } from "./stack-trace.ts";
 import { xskmap } from "./xskmap.ts";
 
@@ -27,6 +28,7 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [types.BPF_MAP_TYPE_CGROUP_ARRAY, cgroupArray],
   [types.BPF_MAP_TYPE_LRU_HASH, lruHash],
   [types.BPF_MAP_TYPE_LRU_PERCPU_HASH, lruPerCpuHash],
+  [types.BPF_MAP_TYPE_LPM_TRIE, lpmTrie],
   [types.BPF_MAP_TYPE_ARRAY_OF_MAPS, arrayOfMaps],
   [types.BPF_MAP_TYPE_HASH_OF_MAPS, hashOfMaps],
   [types.BPF_MAP_TYPE_DEVMAP, devmap],
@@ -37,4 +39,5 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [types.BPF_MAP_TYPE_QUEUE, queue],
   [types.BPF_MAP_TYPE_STACK, stack],
   [types.BPF_MAP_TYPE_BLOOM_FILTER, bloom],
+  [types.BPF_MAP_TYPE_USER_RINGBUF, userRingbuf],
 ]);

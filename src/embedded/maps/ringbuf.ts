@@ -1,10 +1,10 @@
-// BPF_MAP_TYPE_RINGBUF: a page with the consumer's position, a page with the producer's, and the data twice.
+// BPF_MAP_TYPE_RINGBUF and BPF_MAP_TYPE_USER_RINGBUF: a page with the consumer's position, a page with the producer's, and the data twice.
 // Linux: kernel/bpf/ringbuf.c
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
 import { EINVAL, EPERM } from "../../uapi/errno.ts";
 import { BPF_F_NUMA_NODE } from "../../uapi/flags.ts";
-import type { MapFamily } from "./map.ts";
+import type { EmbeddedMap, MapFamily } from "./map.ts";
 
 export const ringbuf: MapFamily = {
   checkAllocation({ key_size, value_size, max_entries, map_flags }) {
@@ -21,12 +21,26 @@ export const ringbuf: MapFamily = {
   perCpu: false,
   operations: {},
   hasDirectValue: false,
-  checkMapping({ max_entries }, offset, length, writable) {
+  checkMapping(map, offset, length, writable) {
     // A reader may move its own position, and nothing else.
     if (writable && (offset !== 0 || length !== PAGE_BYTES)) return -EPERM;
-    return offset + length > 2 * PAGE_BYTES + 2 * max_entries ? -EINVAL : 0;
+    return endsBehindData(map, offset, length) ? -EINVAL : 0;
   },
   isReadable(data, { view }) {
     return view.getBigUint64(data, true) !== view.getBigUint64(data + PAGE_BYTES, true);
   },
 };
+
+/** User space is the producer. */
+export const userRingbuf: MapFamily = {
+  ...ringbuf,
+  checkMapping(map, offset, length, writable) {
+    if (writable && offset === 0) return -EPERM;
+    return endsBehindData(map, offset, length) ? -EINVAL : 0;
+  },
+  // It becomes writable, when a program has drained it, and never readable.
+  isReadable: () => false,
+};
+
+const endsBehindData = ({ max_entries }: EmbeddedMap, offset: number, length: number): boolean =>
+  offset + length > 2 * PAGE_BYTES + 2 * max_entries;
