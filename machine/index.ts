@@ -10,6 +10,7 @@ import {
   initializeAllocator,
 } from "./allocator.ts";
 import { devmapHashSet, devmapHashTake } from "./devmap-hash.ts";
+import { arenaMap, arenaUserPages } from "./arena.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS } from "./layout.ts";
@@ -38,6 +39,8 @@ export {
   allocate,
   allocatePages,
   allocateZeroed,
+  arenaMap,
+  arenaUserPages,
   bytesInUse,
   devmapHashSet,
   devmapHashTake,

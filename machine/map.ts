@@ -2,6 +2,7 @@
 
 import { EINVAL, ENOENT, ENOMEM, EOPNOTSUPP } from "../src/uapi/errno.ts";
 import {
+  BPF_MAP_TYPE_ARENA,
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_ARRAY_OF_MAPS,
   BPF_MAP_TYPE_BLOOM_FILTER,
@@ -26,6 +27,7 @@ import {
   BPF_MAP_TYPE_USER_RINGBUF,
 } from "../src/uapi/map-types.ts";
 import { allocateZeroed, free } from "./allocator.ts";
+import * as arena from "./arena.ts";
 import * as array from "./array.ts";
 import * as bloom from "./bloom.ts";
 import * as devmapHash from "./devmap-hash.ts";
@@ -54,7 +56,7 @@ export class MapHeader {
   extra: u64;
   /** Bytes taken. */
   memory: u32;
-  /** Array: the values. Hash: the buckets. Trie: its root. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. */
+  /** Array: the values. Hash: the buckets. Trie: its root. Ring buffer: the consumer page. Queue, stack: the values. Bloom filter: the bits. Arena: what its pages are. */
   data: usize;
   /** Hash: number of buckets - 1. Ring buffer: bytes of data - 1. Bloom filter: number of bits - 1. */
   mask: u32;
@@ -148,6 +150,9 @@ export function mapDestroy(map: MapHeader): void {
       break;
     case BPF_MAP_TYPE_BLOOM_FILTER:
       bloom.destroy(map);
+      break;
+    case BPF_MAP_TYPE_ARENA:
+      arena.destroy(map);
   }
   free(map.fields);
   free(changetype<usize>(map));
@@ -165,7 +170,7 @@ export function mapSetFields(map: MapHeader, fields: usize, hasLock: bool): void
 }
 
 export function mapData(map: MapHeader): usize {
-  return map.data;
+  return map.type == BPF_MAP_TYPE_ARENA ? arena.region(map) : map.data;
 }
 
 /** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. A map of maps gives the address of a map. */
@@ -375,6 +380,8 @@ function initialize(map: MapHeader): i32 {
       return ringbuf.initialize(map);
     case BPF_MAP_TYPE_BLOOM_FILTER:
       return bloom.initialize(map);
+    case BPF_MAP_TYPE_ARENA:
+      return arena.initialize(map);
     default:
       return -EINVAL;
   }

@@ -117,6 +117,11 @@ export interface Machine {
   userRingbufRelease(map: number): void;
   userRingbufEnd(map: number, samples: number, flags: number): void;
 
+  /** Pages that an arena's mappings have, 0 while the first mapping is still to tell. */
+  arenaUserPages(map: number): number;
+  /** Address of an arena's pages, for a mapping of `bytes` of them; 0 where memory does not suffice. */
+  arenaMap(map: number, bytes: number): number;
+
   /**
    * Decodes a program; 64-bit immediate loads hold addresses already.
    *

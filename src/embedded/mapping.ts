@@ -18,8 +18,10 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   const file = state.files.get(fd);
   if (file === undefined) return -EBADF;
   if (!(length > 0) || offset % PAGE_BYTES !== 0) return -EINVAL;
-  if (!file.canRead || (writable && !file.canWrite)) return -EACCES;
   const map = file.object;
+  const placeError = map.kind === "map" ? (map.family.checkPlace?.(state, map, options) ?? 0) : 0;
+  if (placeError !== 0) return placeError;
+  if (!file.canRead || (writable && !file.canWrite)) return -EACCES;
   if (map.kind === "perf event") return mapPerfEvent(state, map, options);
   if (map.kind !== "map") return -ENODEV;
   if (map.family.checkMapping === undefined) return -ENOTSUPP;
@@ -27,7 +29,7 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   if (!file.canWrite) return -EINVAL;
   if (writable && map.frozen) return -EPERM;
   if (writable && (map.map_flags & BPF_F_RDONLY_PROG) !== 0) return -EACCES;
-  const error = map.family.checkMapping(map, offset, wholePages(length), writable);
+  const error = map.family.checkMapping(map, offset, wholePages(length), writable, state);
   if (error !== 0) return error;
   const start = state.machine.mapData(map.handle) + offset;
   state.memory.reach(start + length);
@@ -39,6 +41,7 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   let mapped = true;
   return {
     bytes,
+    address: Number(map.map_extra) || start,
     unmap() {
       if (!mapped) return;
       mapped = false;

@@ -102,6 +102,7 @@ export function mapPerfEvent(state: KernelState, event: EmbeddedPerfEvent, optio
   let mapped = true;
   return {
     bytes,
+    address: buffer.address,
     unmap() {
       if (!mapped) return;
       mapped = false;

@@ -91,6 +91,8 @@ export interface MmapOptions {
 /** Memory shared with the kernel. After `unmap`, `bytes` may still be read safely: they are zero or the last content. */
 export interface Mapping {
   readonly bytes: Uint8Array;
+  /** Address of the first byte, as pointers in an arena hold it. */
+  readonly address: number;
   unmap(): void;
 }
 

@@ -23,6 +23,7 @@ export function mapObject(
   let mapped = true;
   return {
     bytes: new Uint8Array(buffer),
+    address,
     unmap() {
       if (!mapped) return;
       mapped = false;

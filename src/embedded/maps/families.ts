@@ -1,6 +1,7 @@
 // The families of maps by their type. A type that is not here is EINVAL, as from a kernel that was built without it.
 
 import * as types from "../../uapi/map-types.ts";
+import { arena } from "./arena.ts";
 import { array, perCpuArray } from "./array.ts";
 import { bloom } from "./bloom.ts";
 import { cgroupArray } from "./cgroup-array.ts";
@@ -40,4 +41,5 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [types.BPF_MAP_TYPE_STACK, stack],
   [types.BPF_MAP_TYPE_BLOOM_FILTER, bloom],
   [types.BPF_MAP_TYPE_USER_RINGBUF, userRingbuf],
+  [types.BPF_MAP_TYPE_ARENA, arena],
 ]);

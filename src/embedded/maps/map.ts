@@ -2,6 +2,7 @@
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
 import type { BtfType } from "../../btf/btf.ts";
+import type { MmapOptions } from "../../kernel/kernel.ts";
 import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
 import type { MachineMemory } from "../memory.ts";
@@ -49,7 +50,9 @@ export interface MapFamily {
   /** Whether a program may hold the address of the first value; ENOTSUPP otherwise. */
   readonly hasDirectValue: boolean;
   /** Whether this part of the map's memory may be mapped; absent: ENOTSUPP. */
-  checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean): number;
+  checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean, state: KernelState): number;
+  /** Whether it may be mapped where the caller wants it, which is asked before the caller's rights are. */
+  checkPlace?(state: KernelState, map: EmbeddedMap, options: MmapOptions): number;
   /** Whether readers find something; absent: a file descriptor never becomes readable. */
   isReadable?(data: number, memory: MachineMemory): boolean;
   /** Whether writers in user space find room; absent: a file descriptor never becomes writable. */
