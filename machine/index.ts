@@ -9,11 +9,12 @@ import {
   freePages,
   initializeAllocator,
 } from "./allocator.ts";
-import { arenaMap, arenaUserPages } from "./arena.ts";
+import * as arena from "./arena.ts";
+import { arenaAt, arenaMap, arenaUserPages } from "./arena.ts";
 import { devmapHashSet, devmapHashTake } from "./devmap-hash.ts";
 import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
-import { BUDGET, CPUS } from "./layout.ts";
+import { BUDGET, CPUS, RESULT } from "./layout.ts";
 import * as maps from "./map.ts";
 import {
   MapHeader,
@@ -39,6 +40,7 @@ export {
   allocate,
   allocatePages,
   allocateZeroed,
+  arenaAt,
   arenaMap,
   arenaUserPages,
   bytesInUse,
@@ -102,10 +104,26 @@ export function ringbufOutput(map: MapHeader, data: usize, bytes: u32, flags: u3
   return ringbuf.ringbufOutput(map, data, bytes, flags);
 }
 
+export function arenaAllocate(map: MapHeader, pointer: u32, pointerHigh: u32, count: u32, flags: u32): void {
+  store<u64>(RESULT, arena.arenaAllocate(map, join(pointer, pointerHigh), count, flags));
+}
+
+export function arenaReserve(map: MapHeader, pointer: u32, pointerHigh: u32, count: u32): i32 {
+  return arena.arenaReserve(map, join(pointer, pointerHigh), count);
+}
+
+export function arenaFree(map: MapHeader, pointer: u32, pointerHigh: u32, count: u32): void {
+  arena.arenaFree(map, join(pointer, pointerHigh), count);
+}
+
 export function userRingbufBegin(map: MapHeader, flags: u32): i32 {
   return userRingbuf.userRingbufBegin(map, flags);
 }
 
 export function userRingbufEnd(map: MapHeader, samples: u32, flags: u32): void {
   userRingbuf.userRingbufEnd(map, samples, flags);
+}
+
+function join(low: u32, high: u32): u64 {
+  return ((<u64>high) << 32) | low;
 }

@@ -117,6 +117,17 @@ export interface Machine {
   userRingbufRelease(map: number): void;
   userRingbufEnd(map: number, samples: number, flags: number): void;
 
+  /**
+   * Address of `bytes` bytes of an arena by the lower half of a pointer; 0 where a page of them is not present.
+   * Memory may have grown when the pages were allocated.
+   */
+  arenaAt(map: number, pointer: number, bytes: number): number;
+  /** bpf_arena_alloc_pages, pointers in two halves: leaves the pointer, or 0, at RESULT. */
+  arenaAllocate(map: number, pointer: number, pointerHigh: number, count: number, flags: number): void;
+  /** bpf_arena_reserve_pages. @returns 0, -EINVAL outside the arena, -EBUSY where a page is taken */
+  arenaReserve(map: number, pointer: number, pointerHigh: number, count: number): number;
+  /** bpf_arena_free_pages */
+  arenaFree(map: number, pointer: number, pointerHigh: number, count: number): void;
   /** Pages that an arena's mappings have, 0 while the first mapping is still to tell. */
   arenaUserPages(map: number): number;
   /** Address of an arena's pages, for a mapping of `bytes` of them; 0 where memory does not suffice. */
