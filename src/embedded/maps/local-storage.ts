@@ -110,7 +110,7 @@ function remove(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner): boo
 const OPTMEM_MAX = 131072;
 /** Bytes of an element before its value, and of what holds a socket's elements. */
 const ELEMENT_HEADER = 72;
-const STORAGE_SIZE = 192;
+const STORAGE_SIZE = 176;
 
 const chargeOf = (map: EmbeddedMap): number => ELEMENT_HEADER + map.value_size;
 

@@ -29,6 +29,8 @@ const ACCESS_FLAGS = BPF_F_RDONLY | BPF_F_WRONLY;
 const PROGRAM_ACCESS_FLAGS = BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 const INDEX_SIZE = 4;
 const HASH_KEY_MAX = 512;
+/** The number of buckets, the power of two above max_entries, stays below 2^28. */
+const HASH_ENTRIES_MAX = 2 ** 27;
 const FD_SIZE = 4;
 const COOKIE_SIZE = 8;
 const INT_MAX = 0x7fff_ffff;
@@ -49,6 +51,7 @@ export const sockmap: MapFamily = {
   checkAllocation: (attributes) =>
     attributes.key_size === INDEX_SIZE ? checkShape(attributes, ACCESS_FLAGS) : -EINVAL,
   memoryNeeded,
+  checkKeyType: () => -ENOTSUPP,
   perCpu: false,
   operations: {
     ...operations,
@@ -63,7 +66,8 @@ export const sockmap: MapFamily = {
 export const sockhash: MapFamily = {
   ...sockmap,
   checkAllocation(attributes) {
-    const error = attributes.key_size === 0 ? -EINVAL : checkShape(attributes, ACCESS_FLAGS);
+    const isInvalid = attributes.key_size === 0 || attributes.max_entries > HASH_ENTRIES_MAX;
+    const error = isInvalid ? -EINVAL : checkShape(attributes, ACCESS_FLAGS);
     return error === 0 && attributes.key_size > HASH_KEY_MAX ? -E2BIG : error;
   },
   operations: {
