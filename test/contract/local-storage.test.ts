@@ -191,3 +191,25 @@ contract(
     expect(write(maps[3]!)).toBe(0);
   },
 );
+
+for (const [kind, map_type] of storages) {
+  contract(`a lock in ${kind} storage is read as 0, and BPF_F_LOCK writes around it`, (kernel, bench) => {
+    const member = (name: string, type: number, bitOffset: number) => ({ name, type, bitOffset, bitSize: 0 });
+    const btf = buildBtf([
+      int(32),
+      { kind: "struct", name: "bpf_spin_lock", size: 4, members: [member("val", 1, 0)] },
+      { kind: "struct", name: "locked", size: 8, members: [member("lock", 2, 0), member("count", 1, 32)] },
+    ]);
+    const btf_fd = bench.open(kernel.bpf(BPF_BTF_LOAD, { btf, btf_size: btf.length }));
+    const map = bench.open(create(kernel, { ...attributes(map_type, btf_fd), btf_value_type_id: 3 }));
+    const owner = bench.owner(kind);
+    const count = (number: bigint): bigint => number << 32n;
+    expect(set(kernel, map, owner, count(5n) | 1n, BPF_F_LOCK)).toBe(0);
+    expect([get(kernel, map, owner), get(kernel, map, owner, BPF_F_LOCK)]).toEqual([count(5n), count(5n)]);
+    expect(set(kernel, map, owner, count(6n) | 1n, BPF_F_LOCK | BPF_EXIST)).toBe(0);
+    expect(set(kernel, map, owner, count(7n), BPF_F_LOCK | BPF_NOEXIST)).toBe("EEXIST");
+    expect(get(kernel, map, owner)).toBe(count(6n));
+    expect(remove(kernel, map, owner)).toBe(0);
+    expect(set(kernel, map, owner, 1, BPF_F_LOCK | BPF_EXIST)).toBe("ENOENT");
+  });
+}
