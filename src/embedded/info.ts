@@ -12,6 +12,7 @@ import { fieldsOf } from "./fields.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
 import { bytesAt } from "./memory.ts";
 import type { BpfObject } from "./objects.ts";
+import { isOwner } from "./owners.ts";
 import type { EmbeddedProgram } from "./program.ts";
 import { FUNC_INFO_SIZE, LINE_INFO_SIZE } from "./program-debug-info.ts";
 import { capable, type KernelState } from "./state.ts";
@@ -22,7 +23,7 @@ type Attr = CommandAttr<typeof BPF_OBJ_GET_INFO_BY_FD>;
 export function getInfo(state: KernelState, attr: Attr): number {
   const object = state.files.get(attr.bpf_fd)?.object;
   if (object === undefined) return -EBADFD;
-  if (object.kind === "perf event") return -EINVAL;
+  if (object.kind === "perf event" || isOwner(object)) return -EINVAL;
   return describers[object.kind](state, object as never, attr);
 }
 

@@ -21,6 +21,7 @@ import { createMachine } from "./machine.ts";
 import { mapMemory } from "./mapping.ts";
 import { MachineMemory } from "./memory.ts";
 import { FileTable, Ids } from "./objects.ts";
+import { anonymousInode, type OwnerKind, openOwner, type SocketAttributes } from "./owners.ts";
 import { controlPerfEvent, openPerfEvent } from "./perf-events.ts";
 import type { Capability, Clock, KernelState } from "./state.ts";
 import { call, callRaw } from "./syscall.ts";
@@ -76,6 +77,7 @@ export class EmbeddedKernel implements Kernel {
       wake: (map) => this.#watches.wake(map),
     });
     const memory = new MachineMemory(machine);
+    const inode = anonymousInode();
     this.bpffs = this.#bpffs;
     this.#state = {
       machine,
@@ -89,6 +91,9 @@ export class EmbeddedKernel implements Kernel {
       mapsByAddress: new Map(),
       programs: new Ids(),
       btfs: new Ids(),
+      owners: new Set([inode]),
+      anonymousInode: inode,
+      lastCookie: 0,
       bpffs: this.#bpffs,
       running: undefined,
       waiting: [],
@@ -139,6 +144,27 @@ export class EmbeddedKernel implements Kernel {
     const object = this.#state.files.get(fd)?.object;
     if (object === undefined) return -EBADF;
     return object.kind === "map" ? this.#state.machine.mapMemory(object.handle) : -EINVAL;
+  }
+
+  /**
+   * Makes something that elements of maps belong to, as a file descriptor for their keys or values: a socket, a file (whose inode counts),
+   * a task or a cgroup. On Linux these are the results of socket(2), open(2), pidfd_open(2), and open(2) of a cgroup's directory.
+   * The owner, with all that maps hold of it, ends when its last file descriptor is closed.
+   *
+   * @returns a file descriptor, or -EMFILE
+   * @example
+   * const fd = kernel.openOwner("socket", { protocol: "tcp", state: "established" });
+   */
+  openOwner(kind: "socket", socket?: SocketAttributes): number;
+  openOwner(kind: OwnerKind): number;
+  openOwner(kind: OwnerKind, socket: SocketAttributes = {}): number {
+    return openOwner(this.#state, kind, socket);
+  }
+
+  /** Another file descriptor of the same object. dup(2); -EBADF where it is not open, -EMFILE. */
+  dup(fd: number): number {
+    const file = this.#state.files.get(fd);
+    return file === undefined ? -EBADF : this.#state.files.open(file.object, file.canRead, file.canWrite);
   }
 
   mmap(fd: number, options: MmapOptions): Mapping | number {

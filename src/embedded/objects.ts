@@ -3,13 +3,14 @@
 import { EBADF, EINVAL, EMFILE, ENOENT } from "../uapi/errno.ts";
 import type { EmbeddedBtf } from "./btf.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
+import type { EmbeddedOwner } from "./owners.ts";
 import type { EmbeddedPerfEvent } from "./perf-events.ts";
 import type { EmbeddedProgram } from "./program.ts";
 
 /** What lists know by id, and commands tell about. */
 export type BpfObject = EmbeddedMap | EmbeddedProgram | EmbeddedBtf;
 /** What a file descriptor may be of. */
-export type KernelObject = BpfObject | EmbeddedPerfEvent;
+export type KernelObject = BpfObject | EmbeddedOwner | EmbeddedPerfEvent;
 export type ObjectKind = KernelObject["kind"];
 
 /** What a file descriptor may do with its object. */

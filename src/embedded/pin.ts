@@ -5,6 +5,7 @@ import type { BPF_OBJ_GET, BPF_OBJ_PIN } from "../uapi/commands.ts";
 import { EFAULT, EINVAL } from "../uapi/errno.ts";
 import { BPF_F_RDONLY, BPF_F_WRONLY } from "../uapi/flags.ts";
 import { bytesAt, type UserPointer } from "./memory.ts";
+import { isOwner } from "./owners.ts";
 import type { KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
 
@@ -12,6 +13,7 @@ export function pinObject({ files, bpffs }: KernelState, attr: CommandAttr<typeo
   if (attr.file_flags !== 0 || attr.path_fd !== 0) return -EINVAL;
   const file = files.get(attr.bpf_fd);
   if (file === undefined || file.object.kind === "btf" || file.object.kind === "perf event") return -EINVAL;
+  if (isOwner(file.object)) return -EINVAL;
   const path = userString(attr.pathname);
   return path === undefined ? -EFAULT : bpffs.pin(path, file.object);
 }

@@ -7,6 +7,7 @@ import type { Machine } from "./machine.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
 import type { MachineMemory } from "./memory.ts";
 import type { FileTable, Ids } from "./objects.ts";
+import type { EmbeddedOwner } from "./owners.ts";
 import type { EmbeddedProgram } from "./program.ts";
 
 /** A capability that bpf(2) asks for. CAP_SYS_ADMIN includes the others. */
@@ -34,6 +35,11 @@ export interface KernelState {
   readonly mapsByAddress: Map<number, EmbeddedMap>;
   readonly programs: Ids<EmbeddedProgram>;
   readonly btfs: Ids<EmbeddedBtf>;
+  /** All that live. */
+  readonly owners: Set<EmbeddedOwner>;
+  readonly anonymousInode: EmbeddedOwner;
+  /** The cookie of the youngest socket. */
+  lastCookie: number;
   readonly bpffs: BpffsTree;
   /** The program that runs, the innermost where they nest. */
   running: EmbeddedProgram | undefined;

@@ -5,11 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
 import { syscallName } from "../../src/client/errors.ts";
+import type { OwnerKind, SocketAttributes } from "../../src/embedded/owners.ts";
 import type { DirectoryEntry, Kernel } from "../../src/kernel/kernel.ts";
 import { BPF_BTF_GET_NEXT_ID, BPF_MAP_GET_NEXT_ID, BPF_PROG_GET_NEXT_ID } from "../../src/uapi/commands.ts";
 import * as errno from "../../src/uapi/errno.ts";
 import { namesByNumber } from "../../src/uapi/names.ts";
 import { openLinux } from "../open-linux.ts";
+import { openLinuxOwner } from "./linux-owners.ts";
 
 export type Kind = Kernel["kind"];
 
@@ -17,6 +19,11 @@ export type Kind = Kernel["kind"];
 export interface Bench {
   /** Asserts that a call gave a file descriptor, and closes it when the case has ended. */
   open(result: number): number;
+  /** Closes what was opened before the case ends. */
+  close(fd: number): void;
+  /** A file descriptor of something that elements of maps belong to, closed when the case has ended. */
+  owner(kind: "socket", socket?: SocketAttributes): number;
+  owner(kind: OwnerKind): number;
   /** A directory of a BPF file system, empty; the case leaves it so. */
   readonly pins: string;
   /** Skips the case, for a reason that the run's end tells. */
@@ -46,6 +53,16 @@ contract.on =
           opened.push(result);
           return result;
         },
+        close(fd) {
+          opened.splice(opened.indexOf(fd), 1);
+          expect(place.kernel.close(fd)).toBe(0);
+        },
+        owner(kind: OwnerKind, socket?: SocketAttributes) {
+          const descriptors = place.owner(kind, socket);
+          if (typeof descriptors === "string") return context.skip(descriptors);
+          for (const fd of descriptors) bench.open(fd);
+          return descriptors[0]!;
+        },
         get pins() {
           return place.pins();
         },
@@ -74,6 +91,8 @@ declare module "vitest" {
 /** A kernel that a case runs on, and what is held there. */
 interface Place {
   readonly kernel: Kernel;
+  /** File descriptors of an owner and of what it needs; or why there is none. */
+  owner(kind: OwnerKind, socket?: SocketAttributes): readonly number[] | string;
   pins(): string;
   /** File descriptors, mappings, mounts and pins, to be the same before and after. */
   held(): readonly string[];
@@ -92,6 +111,7 @@ async function embeddedPlace(): Promise<Place> {
     (kernel.bpffs.readdir(directory) as DirectoryEntry[]).map(({ name }) => name);
   return {
     kernel,
+    owner: (kind, socket) => [kind === "socket" ? kernel.openOwner(kind, socket) : kernel.openOwner(kind)],
     pins: () => pins,
     held: () => [
       `${kernel.openFds} file descriptors`,
@@ -114,6 +134,7 @@ async function linuxPlace(context: TestContext): Promise<Place> {
   const pins = (): string => join(mount!, "case");
   return {
     kernel,
+    owner: openLinuxOwner,
     pins() {
       if (mount === undefined) {
         const directory = mkdtempSync(MOUNTS);

@@ -9,6 +9,7 @@ import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_BLOOM_FILTER,
   BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_STRUCT_OPS,
 } from "../../uapi/map-types.ts";
 import { toBigInt } from "../../uapi/struct.ts";
 import { type EmbeddedBtf, sizedType } from "../btf.ts";
@@ -31,8 +32,7 @@ type MapCreate = CommandAttr<typeof BPF_MAP_CREATE>;
 
 export function createMap(state: KernelState, attr: MapCreate): number {
   const { machine, memory } = state;
-  if (attr.btf_vmlinux_value_type_id !== 0) return -EINVAL;
-  if (attr.btf_key_type_id !== 0 && attr.btf_value_type_id === 0) return -EINVAL;
+  if (!typesAreMeant(attr)) return -EINVAL;
   if (attr.map_extra !== 0n && !TYPES_WITH_EXTRA.includes(attr.map_type)) return -EINVAL;
   const access = attr.map_flags & (BPF_F_RDONLY | BPF_F_WRONLY);
   if (access === (BPF_F_RDONLY | BPF_F_WRONLY)) return -EINVAL;
@@ -47,7 +47,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   if (attr.map_ifindex !== 0) return offloadError(state, attr);
   const innerTemplate = family.innerTemplate?.(state, attr);
   if (typeof innerTemplate === "number") return innerTemplate;
-  const allocationError = family.checkAllocation?.(attr) ?? 0;
+  const allocationError = family.checkAllocation?.(attr, state) ?? 0;
   if (allocationError !== 0) return allocationError;
   const max_entries = family.roundEntries?.(attr, state.cpus) ?? attr.max_entries;
   if (family.memoryNeeded(attr, state.cpus) > state.memoryLimit - machine.bytesInUse()) return -ENOMEM;
@@ -121,6 +121,13 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   return state.files.open(map, access !== BPF_F_WRONLY, access !== BPF_F_RDONLY);
 }
 
+/** Types of the kernel are for struct_ops alone, and a key has a type only where the value has one. */
+function typesAreMeant(attr: MapCreate): boolean {
+  const { map_type, btf_key_type_id, btf_value_type_id, btf_vmlinux_value_type_id } = attr;
+  if (btf_vmlinux_value_type_id === 0) return btf_key_type_id === 0 || btf_value_type_id !== 0;
+  return map_type === BPF_MAP_TYPE_STRUCT_OPS && btf_key_type_id === 0 && btf_value_type_id === 0;
+}
+
 /** A map in a network device: no device of the embedded kernel takes any. */
 function offloadError(state: KernelState, { map_type, map_ifindex }: MapCreate): number {
   if (!capable(state, "CAP_SYS_ADMIN")) return -EPERM;
@@ -138,6 +145,6 @@ function checkBtf(btf: EmbeddedBtf, family: MapFamily, attr: MapCreate): readonl
   const value = sizedType(btf, attr.btf_value_type_id, attr.value_size);
   if (value === undefined) return -EINVAL;
   const fields = specialFields(btf.types, value);
-  const error = checkSpecialFields(fields, attr) || (family.checkKeyType?.(attr, key, value) ?? 0);
+  const error = checkSpecialFields(fields, attr) || (family.checkKeyType?.(attr, key, value, btf.types) ?? 0);
   return error === 0 ? fields : error;
 }

@@ -1,12 +1,13 @@
 // A map, and what a family of maps says of itself. The elements lie in the machine's memory.
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
-import type { BtfType } from "../../btf/btf.ts";
+import type { Btf, BtfType } from "../../btf/btf.ts";
 import type { MmapOptions } from "../../kernel/kernel.ts";
 import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
 import type { MachineMemory } from "../memory.ts";
 import type { File, References } from "../objects.ts";
+import type { EmbeddedSocket } from "../owners.ts";
 import type { Capability, KernelState } from "../state.ts";
 import type { SpecialField } from "./special-fields.ts";
 
@@ -20,6 +21,10 @@ export interface MapAttributes {
   readonly map_extra: number | bigint;
   readonly numa_node: number;
   readonly inner_map_fd: number;
+  readonly btf_key_type_id: number;
+  readonly btf_value_type_id: number;
+  readonly btf_vmlinux_value_type_id: number;
+  readonly value_type_btf_obj_fd: number;
 }
 
 /** No memory node in particular. */
@@ -32,7 +37,7 @@ export interface MapFamily {
   /** What the caller needs beside CAP_BPF. */
   readonly capability?: Capability;
   /** Checks that Linux leaves to the allocation, behind the caller's right. */
-  checkAllocation?(attributes: MapAttributes): number;
+  checkAllocation?(attributes: MapAttributes, state: KernelState): number;
   /** What max_entries becomes; absent: it stays. */
   roundEntries?(attributes: MapAttributes, cpus: number): number;
   /** Of maps of maps: what the maps in it are like, or -errno. Asked before checkAllocation. */
@@ -42,7 +47,7 @@ export interface MapFamily {
   /** Fewest bytes that the map takes; where they are not there, creating is ENOMEM. */
   memoryNeeded(attributes: MapAttributes, cpus: number): number;
   /** What the BTF type of a key may be, beyond its size; absent: any type. */
-  checkKeyType?(attributes: MapAttributes, key: BtfType, value: BtfType): number;
+  checkKeyType?(attributes: MapAttributes, key: BtfType, value: BtfType, btf: Btf): number;
   /** Whether a value is one for each CPU. */
   readonly perCpu: boolean;
   /** What the commands on elements do; one that is absent is ENOTSUPP. */
@@ -63,6 +68,8 @@ export interface MapFamily {
   leftByUsers?(state: KernelState, map: EmbeddedMap): void;
   /** Lets go of what the elements refer to: the map is no more. */
   destroy?(state: KernelState, map: EmbeddedMap): void;
+  /** Removes a socket that was closed. */
+  forget?(state: KernelState, map: EmbeddedMap, socket: EmbeddedSocket): void;
 }
 
 /**
@@ -92,7 +99,8 @@ export type InnerTemplate = Pick<
   "map_type" | "key_size" | "value_size" | "max_entries" | "map_flags" | "fields"
 >;
 
-export interface EmbeddedMap extends Omit<MapAttributes, "numa_node" | "inner_map_fd"> {
+export interface EmbeddedMap
+  extends Omit<MapAttributes, "numa_node" | "inner_map_fd" | "btf_vmlinux_value_type_id" | "value_type_btf_obj_fd"> {
   readonly kind: "map";
   readonly id: number;
   readonly name: string;

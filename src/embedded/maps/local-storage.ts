@@ -1,0 +1,119 @@
+// BPF_MAP_TYPE_SK_STORAGE, INODE_STORAGE, TASK_STORAGE and CGRP_STORAGE: a value for each owner, which a file descriptor names.
+// Linux: kernel/bpf/bpf_local_storage.c, net/core/bpf_sk_storage.c
+
+import type { BtfType } from "../../btf/btf.ts";
+import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../../uapi/errno.ts";
+import { BPF_EXIST, BPF_F_CLONE, BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../../uapi/flags.ts";
+import { type EmbeddedOwner, findOwner, type OwnerKind } from "../owners.ts";
+import { type KernelState, whenIdle } from "../state.ts";
+import { type EmbeddedMap, type MapAttributes, type MapFamily, stride } from "./map.ts";
+import { withoutSpecialFields } from "./special-fields.ts";
+
+const KEY_SIZE = 4;
+/** An element of 2^16 - 1 bytes, less its header. */
+export const LOCAL_STORAGE_VALUE_MAX = 65407;
+
+export const socketStorage: MapFamily = family("socket");
+export const inodeStorage: MapFamily = family("inode");
+export const taskStorage: MapFamily = family("task");
+export const cgroupLocalStorage: MapFamily = family("cgroup");
+
+/** Address of an owner's value, made with zeros where there is none; 0 where memory, or what a socket may take, does not suffice. */
+export function getOrCreateValue(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner): number {
+  const old = owner.storage.get(map);
+  if (old !== undefined) return old;
+  if (!mayCharge(owner, map, owner.storage.size === 0 ? STORAGE_SIZE : 0)) return 0;
+  const value = state.machine.allocateZeroed(stride(map.value_size));
+  if (value === 0) return 0;
+  if (owner.kind === "socket") owner.charged += chargeOf(map) + (owner.storage.size === 0 ? STORAGE_SIZE : 0);
+  owner.storage.set(map, value);
+  return value;
+}
+
+function family(kind: OwnerKind): MapFamily {
+  const ownerAt = (state: KernelState, key: number): EmbeddedOwner | number =>
+    findOwner(state, kind, state.memory.view.getInt32(key, true));
+  return {
+    check,
+    memoryNeeded: () => 0,
+    checkKeyType,
+    perCpu: false,
+    operations: {
+      lookup(state, map, key, room) {
+        const owner = ownerAt(state, key);
+        if (typeof owner === "number") return owner;
+        const value = owner.storage.get(map);
+        return value === undefined ? -ENOENT : withoutSpecialFields(state.memory, map, value, room);
+      },
+      update(state, map, key, value, flags) {
+        const owner = ownerAt(state, key);
+        return typeof owner === "number" ? owner : update(state, map, owner, value, flags);
+      },
+      remove(state, map, key) {
+        const owner = ownerAt(state, key);
+        if (typeof owner === "number") return owner;
+        return remove(state, map, owner) ? 0 : -ENOENT;
+      },
+    },
+    hasDirectValue: false,
+    destroy(state, map) {
+      for (const owner of state.owners) remove(state, map, owner);
+    },
+  };
+}
+
+function check(attributes: MapAttributes): number {
+  const { map_flags, max_entries, key_size, value_size, btf_key_type_id, btf_value_type_id } = attributes;
+  const valid =
+    (map_flags & ~BPF_F_CLONE) === BPF_F_NO_PREALLOC &&
+    max_entries === 0 &&
+    key_size === KEY_SIZE &&
+    value_size !== 0 &&
+    btf_key_type_id !== 0 &&
+    btf_value_type_id !== 0;
+  if (!valid) return -EINVAL;
+  return value_size > LOCAL_STORAGE_VALUE_MAX ? -E2BIG : 0;
+}
+
+function checkKeyType(_attributes: MapAttributes, key: BtfType): number {
+  return key.kind === "int" && key.bits === 32 && key.offset === 0 ? 0 : -EINVAL;
+}
+
+function update(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner, value: number, flags: number): number {
+  const existence = flags & ~BPF_F_LOCK;
+  if (existence > BPF_EXIST) return -EINVAL;
+  const isThere = owner.storage.has(map);
+  if (isThere && existence === BPF_NOEXIST) return -EEXIST;
+  if (!isThere && existence === BPF_EXIST) return -ENOENT;
+  // Without a lock a new value takes the old one's place, and both are charged for a moment.
+  if (isThere && (flags & BPF_F_LOCK) === 0 && !mayCharge(owner, map, 0)) return -ENOMEM;
+  const address = getOrCreateValue(state, map, owner);
+  if (address === 0) return -ENOMEM;
+  state.memory.reach(address + map.value_size);
+  const { u8 } = state.memory;
+  for (const { offset, size } of map.fields) u8.copyWithin(value + offset, address + offset, address + offset + size);
+  u8.copyWithin(address, value, value + map.value_size);
+  return 0;
+}
+
+/** Returns whether there was a value. */
+function remove(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner): boolean {
+  const value = owner.storage.get(map);
+  if (value === undefined) return false;
+  owner.storage.delete(map);
+  whenIdle(state, () => state.machine.free(value));
+  if (owner.kind === "socket") owner.charged -= chargeOf(map) + (owner.storage.size === 0 ? STORAGE_SIZE : 0);
+  return true;
+}
+
+/** net.core.optmem_max: what the options and the storage of one socket stay below, in bytes. */
+const OPTMEM_MAX = 131072;
+/** Bytes of an element before its value, and of what holds a socket's elements. */
+const ELEMENT_HEADER = 72;
+const STORAGE_SIZE = 176;
+
+const chargeOf = (map: EmbeddedMap): number => ELEMENT_HEADER + map.value_size;
+
+/** Whether an owner has room for one more value; only sockets are charged. */
+const mayCharge = (owner: EmbeddedOwner, map: EmbeddedMap, more: number): boolean =>
+  owner.kind !== "socket" || owner.charged + chargeOf(map) + more < OPTMEM_MAX;
