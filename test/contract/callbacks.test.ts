@@ -268,8 +268,11 @@ contract("a helper's function cannot have its own address called for ever", (ker
 const sum = [label("callback"), ldx("w", r2, r2, 0), ldx("dw", r3, r3, 0), asm.alu64("lsh", r2, 8)];
 const sumUp = [...sum, asm.alu64("add", r3, r2), ...addTo(r4, r3), ...goOn];
 
-for (const map_type of [types.BPF_MAP_TYPE_ARRAY, types.BPF_MAP_TYPE_HASH]) {
-  const name = map_type === types.BPF_MAP_TYPE_ARRAY ? "an array" : "a hash";
+for (const [name, map_type] of [
+  ["an array", types.BPF_MAP_TYPE_ARRAY],
+  ["a hash", types.BPF_MAP_TYPE_HASH],
+  ["an LRU hash", types.BPF_MAP_TYPE_LRU_HASH],
+] as const) {
   contract(`bpf_for_each_map_elem visits each element of ${name} and returns how many`, (kernel, { open }) => {
     const map = open(create(kernel, { map_type, max_entries: 3 }));
     for (const key of [0, 1, 2]) set(kernel, map, key, 10 * (key + 1));
@@ -296,8 +299,11 @@ for (const map_type of [types.BPF_MAP_TYPE_ARRAY, types.BPF_MAP_TYPE_HASH]) {
   });
 }
 
-for (const map_type of [types.BPF_MAP_TYPE_PERCPU_ARRAY, types.BPF_MAP_TYPE_PERCPU_HASH]) {
-  const name = map_type === types.BPF_MAP_TYPE_PERCPU_ARRAY ? "a per-CPU array" : "a per-CPU hash";
+for (const [name, map_type] of [
+  ["a per-CPU array", types.BPF_MAP_TYPE_PERCPU_ARRAY],
+  ["a per-CPU hash", types.BPF_MAP_TYPE_PERCPU_HASH],
+  ["a per-CPU LRU hash", types.BPF_MAP_TYPE_LRU_PERCPU_HASH],
+] as const) {
   contract(`bpf_for_each_map_elem gives the running CPU's values of ${name}`, (kernel, { open }) => {
     const map = open(create(kernel, { map_type, max_entries: 2 }));
     const cpus = kernel.system.possibleCpus.length;
