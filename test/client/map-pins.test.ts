@@ -197,7 +197,7 @@ describe("objects", () => {
     expect(namesIn(kernel, pins)).toEqual([]);
   });
 
-  contract.on("linux")("inner maps and what is in a map of maps at first", (kernel) => {
+  contract("inner maps and what is in a map of maps at first", (kernel) => {
     using object = BpfObject.load(kernel, readFileSync("test/fixtures/inner-maps.bpf.o"), { name: "inner-maps.bpf.o" });
     const { outer, inner } = object.maps as never as {
       outer: { get(index: number): HashMap<number, bigint> };
@@ -208,7 +208,7 @@ describe("objects", () => {
     expect(same.set(1, 2n).get(1)).toBe(2n);
   });
 
-  contract.on("linux")("a program array begins with the programs that its object puts in", (kernel) => {
+  contract("a program array begins with the programs that its object puts in", (kernel) => {
     using object = BpfObject.load(kernel, readFileSync("test/fixtures/tail-calls.bpf.o"), { name: "tail-calls.bpf.o" });
     expect([...object.maps.jumps!]).toEqual([[2, object.programs.drop!.info.id]]);
     expect(object.programs.jump!.testRun({ data: new Uint8Array(64) }).returnValue).toBe(XDP_DROP);
