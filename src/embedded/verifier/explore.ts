@@ -231,7 +231,7 @@ class Search {
     this.jumps++;
     if (opcode === CALL) {
       this.note("called");
-      checkUnlocked(walk, instruction);
+      if (!isLocalCall(instruction)) checkUnlocked(walk, instruction);
       if (!isLocalCall(instruction)) {
         const callback = callHelper(walk, instruction);
         if (callback) this.wait(callback.state, callback.start);
