@@ -214,6 +214,29 @@ contract("behind a function with a tail call packet pointers are gone", (kernel,
   expect(refusal(kernel, items, attr)).toEqual(["EACCES", "R6 invalid mem access 'scalar'"]);
 });
 
+// Linux 6.18 fails at it with EFAULT, "verifier bug".
+contract.on("embedded")("refused: a tail call in a callback", (kernel, { open }) => {
+  const map = programs(kernel, open);
+  const items = [
+    store("dw", r10, -8, r1),
+    mov(r1, 3),
+    asm.loadFunction(r2, "callback"),
+    mov(r3, r10),
+    add(r3, -8),
+    mov(asm.r4, 0),
+    call(helpers.BPF_FUNC_loop),
+    mov(r0, 0),
+    exit(),
+    label("callback"),
+    ldx("dw", r1, r2, 0),
+    ...tailCall(map, 0),
+    mov(r0, 0),
+    exit(),
+  ];
+  const attr = { ...tc, ...functionsOf(kernel, open, items) };
+  expect(refusal(kernel, items, attr)).toEqual(["EINVAL", "tail_call is not allowed in callbacks"]);
+});
+
 contract("a tail call leaves no record behind", (kernel, { open }) => {
   const map = programs(kernel, open);
   const ring = open(create(kernel, { map_type: BPF_MAP_TYPE_RINGBUF, key_size: 0, value_size: 0, max_entries: 4096 }));

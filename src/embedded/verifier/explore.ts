@@ -231,7 +231,7 @@ class Search {
     this.jumps++;
     if (opcode === CALL) {
       this.note("called");
-      checkUnlocked(walk, instruction);
+      if (!isLocalCall(instruction)) checkUnlocked(walk, instruction);
       if (!isLocalCall(instruction)) {
         const callback = callHelper(walk, instruction);
         if (callback) this.wait(callback.state, callback.start);
@@ -275,6 +275,7 @@ class Search {
   /** The program that a tail call in a subprogram went to has ended: it returns to the caller, with any number, and may have moved the packet. */
   private leaveByTailCall(): void {
     const { walk } = this;
+    if (walk.frame.isCallback) reject("callback", "tail_call is not allowed in callbacks");
     const state = copyState(walk.state);
     const { returnTo } = state.frames.pop()!;
     const caller = state.frames.at(-1)!;

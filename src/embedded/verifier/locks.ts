@@ -6,7 +6,6 @@ import { BPF_FUNC_spin_unlock } from "../../uapi/helper-ids.ts";
 import type { SpecialField } from "../maps/special-fields.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
-import { isLocalCall } from "./structure.ts";
 import { typeName, type Value } from "./values.ts";
 import type { VerifierMap } from "./verify.ts";
 import type { Walk } from "./walk.ts";
@@ -43,9 +42,9 @@ export function useLock(walk: Walk, value: Value, register: number, unlocks: boo
   walk.state.lock = undefined;
 }
 
-/** Refuses a call while a lock is held; functions of the program itself may be called. */
+/** Refuses the call of a helper while a lock is held, but for the one that unlocks. */
 export function checkUnlocked(walk: Walk, call: Instruction): void {
-  if (!walk.state.lock || isLocalCall(call) || (call.src === 0 && call.imm === BPF_FUNC_spin_unlock)) return;
+  if (!walk.state.lock || (call.src === 0 && call.imm === BPF_FUNC_spin_unlock)) return;
   reject("lock", "function calls are not allowed while holding a lock");
 }
 
