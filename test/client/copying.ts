@@ -10,7 +10,7 @@ export function copying(kernel: Kernel): { kernel: Kernel; pages: DataView[] } {
     if (typeof mapping === "number") return mapping;
     const bytes = mapping.bytes.slice();
     pages.push(new DataView(bytes.buffer));
-    return { bytes, unmap: () => mapping.unmap() };
+    return { bytes, address: 0, unmap: () => mapping.unmap() };
   };
   const get = (target: Kernel, name: string | symbol) => (name === "mmap" ? mmap : bound(target, name));
   return { pages, kernel: new Proxy(kernel, { get }) };

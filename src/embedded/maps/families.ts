@@ -13,7 +13,7 @@ import type { MapFamily } from "./map.ts";
 import { arrayOfMaps, hashOfMaps } from "./map-in-map.ts";
 import { perfEventArray } from "./perf-event-array.ts";
 import { progArray } from "./prog-array.ts";
-import { queue, stack } from "./queue.ts";
+import { queueOrStack } from "./queue.ts";
 import { ringbuf, userRingbuf } from "./ringbuf.ts";
 import { stackTrace } from "./stack-trace.ts";
 import { xskmap } from "./xskmap.ts";
@@ -37,8 +37,8 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [types.BPF_MAP_TYPE_XSKMAP, xskmap],
   [types.BPF_MAP_TYPE_DEVMAP_HASH, devmapHash],
   [types.BPF_MAP_TYPE_RINGBUF, ringbuf],
-  [types.BPF_MAP_TYPE_QUEUE, queue],
-  [types.BPF_MAP_TYPE_STACK, stack],
+  [types.BPF_MAP_TYPE_QUEUE, queueOrStack],
+  [types.BPF_MAP_TYPE_STACK, queueOrStack],
   [types.BPF_MAP_TYPE_BLOOM_FILTER, bloom],
   [types.BPF_MAP_TYPE_USER_RINGBUF, userRingbuf],
   [types.BPF_MAP_TYPE_ARENA, arena],
