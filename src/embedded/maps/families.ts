@@ -15,7 +15,7 @@ import type { MapFamily } from "./map.ts";
 import { arrayOfMaps, hashOfMaps } from "./map-in-map.ts";
 import { perfEventArray } from "./perf-event-array.ts";
 import { progArray } from "./prog-array.ts";
-import { queue, stack } from "./queue.ts";
+import { queueOrStack } from "./queue.ts";
 import { ringbuf, userRingbuf } from "./ringbuf.ts";
 import { reuseportSockarray, sockhash, sockmap } from "./sockets.ts";
 import { stackTrace } from "./stack-trace.ts";
@@ -44,8 +44,8 @@ export const families: ReadonlyMap<number, MapFamily> = new Map([
   [types.BPF_MAP_TYPE_CGROUP_STORAGE, cgroupStorage],
   [types.BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, reuseportSockarray],
   [types.BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE, perCpuCgroupStorage],
-  [types.BPF_MAP_TYPE_QUEUE, queue],
-  [types.BPF_MAP_TYPE_STACK, stack],
+  [types.BPF_MAP_TYPE_QUEUE, queueOrStack],
+  [types.BPF_MAP_TYPE_STACK, queueOrStack],
   [types.BPF_MAP_TYPE_SK_STORAGE, socketStorage],
   [types.BPF_MAP_TYPE_DEVMAP_HASH, devmapHash],
   [types.BPF_MAP_TYPE_STRUCT_OPS, structOps],

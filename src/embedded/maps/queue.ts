@@ -14,7 +14,8 @@ import { KMALLOC_MAX_SIZE, type MapFamily, programAccessIsValid, refuse } from "
 
 const FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 
-export const queue: MapFamily = {
+/** Of both: the machine tells them apart. */
+export const queueOrStack: MapFamily = {
   check({ key_size, value_size, max_entries, map_flags }) {
     const valid =
       max_entries !== 0 &&
@@ -37,6 +38,3 @@ export const queue: MapFamily = {
   },
   hasDirectValue: false,
 };
-
-/** The machine tells them apart. */
-export const stack: MapFamily = queue;
