@@ -92,8 +92,8 @@ it("run --json prints one object a line", async () => {
 });
 
 it("advice names the command's own options", async () => {
-  const callback = join(root, "test/fixtures/callback.bpf.o");
-  const { stderr, status } = await run("run", callback, "--packets", traffic);
+  const routing = join(root, "test/fixtures/routing.bpf.o");
+  const { stderr, status } = await run("run", routing, "--packets", traffic);
   expect(status).toBe(1);
   expect(stderr).toContain("--kernel linux");
   expect(stderr).not.toContain("openKernel");

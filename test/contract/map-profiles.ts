@@ -1,5 +1,6 @@
 // What is particular to each map type for the walk over all of them: maps to make, keys, values, and what is read back.
 
+import type { OwnerKind } from "../../src/embedded/owners.ts";
 import * as flags from "../../src/uapi/flags.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import type { MapCreate } from "./maps.ts";
@@ -9,7 +10,7 @@ export interface Profile {
   /** Attributes of valid maps, each walked whole; creation is varied from the first. */
   shapes(world: World): readonly MapCreate[];
   /** A key by its number: numbers below max_entries are valid, and 77 is never there. */
-  key(attr: MapCreate, number: number): Uint8Array | null;
+  key(attr: MapCreate, number: number, world: World): Uint8Array | null;
   value(attr: MapCreate, number: number, world: World): Uint8Array;
   /** Bytes of a value that is read. */
   readSize(attr: MapCreate, world: World): number;
@@ -25,6 +26,13 @@ export interface Profile {
 
 const stride = (size: number): number => Math.ceil(size / 8) * 8;
 const u32 = (number: number): Uint8Array => new Uint8Array(new Uint32Array([number]).buffer);
+
+/** A number in the first four of some bytes. */
+function padded(number: number, size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  bytes.set(u32(number));
+  return bytes;
+}
 
 /** Counts in the first four bytes; the others follow from it. */
 function counted(size: number, number: number): Uint8Array {
@@ -147,11 +155,7 @@ const devices: Profile = {
     { key_size: 4, value_size: 4, max_entries: 4 },
     { key_size: 4, value_size: 8, max_entries: 5 },
   ],
-  value: ({ value_size = 0 }, number) => {
-    const bytes = new Uint8Array(value_size);
-    bytes.set(u32(number === 99 ? 999_999 : 1));
-    return bytes;
-  },
+  value: ({ value_size = 0 }, number) => padded(number === 99 ? 999_999 : 1, value_size),
 };
 
 const cpus: Profile = {
@@ -160,11 +164,8 @@ const cpus: Profile = {
     { key_size: 4, value_size: 4, max_entries: 2 },
     { key_size: 4, value_size: 8, max_entries: 2 },
   ],
-  value: ({ value_size = 0 }, number) => {
-    const bytes = new Uint8Array(value_size);
-    bytes.set(u32(number === 99 ? 16385 : number === 20 ? 0 : 64 * (1 + (number % 3))));
-    return bytes;
-  },
+  value: ({ value_size = 0 }, number) =>
+    padded(number === 99 ? 16385 : number === 20 ? 0 : 64 * (1 + (number % 3)), value_size),
 };
 
 const lists: Profile = {
@@ -210,18 +211,31 @@ const stacks: Profile = {
   isInert: true,
 };
 
+const perfEvents: Profile = {
+  ...fileDescriptors,
+  value: (_attr, number, world) => u32(number === 99 ? 9999 : world.perfEvent(number % 3)),
+  isInert: false,
+};
+
+/** Sockets, of which the map tells cookies where values have room for them. */
 const sockets: Profile = {
   ...fileDescriptors,
   shapes: () => [
     { key_size: 4, value_size: 4, max_entries: 4 },
     { key_size: 4, value_size: 8, max_entries: 3 },
   ],
-  value: ({ value_size = 0 }, number, world) => {
-    const bytes = new Uint8Array(value_size);
-    bytes.set(u32([9999, world.innerMap(0), world.program(0)][number % 3]!));
-    return bytes;
-  },
-  isInert: true,
+  value: ({ value_size = 0 }, number, world) => padded(socketOf(number, world), value_size),
+  shown: (bytes, world) => (bytes.length === 8 ? world.nameOfCookie(bytes) : ""),
+  isInert: false,
+};
+
+const socketOf = (number: number, world: World): number =>
+  number === 99 ? world.program(0) : world.owner("socket", number % 5);
+
+const sharedSockets: Profile = {
+  ...sockets,
+  value: ({ value_size = 0 }, number, world) =>
+    padded(number === 99 ? 9999 : world.sharedSocket(number % 5), value_size),
 };
 
 const cgroupStorage: Profile = {
@@ -234,13 +248,13 @@ const cgroupStorage: Profile = {
   isInert: true,
 };
 
-/** Values that belong to a file descriptor's object; here to none. */
-const localStorage: Profile = {
+/** Values that belong to owners, which file descriptors name. */
+const localStorage = (kind: OwnerKind): Profile => ({
   ...keyed,
   shapes: (world) =>
     [
-      [4, 1],
       [8, 2],
+      [4, 1],
     ].map(([value_size, type]) => ({
       key_size: 4,
       value_size: value_size!,
@@ -250,15 +264,14 @@ const localStorage: Profile = {
       btf_key_type_id: 1,
       btf_value_type_id: type!,
     })),
-  key: (_attr, number) => u32(9000 + number),
-  isInert: true,
-};
+  key: (_attr, number, world) => u32(number > 20 ? 9999 : world.owner(kind, number)),
+});
 
 export const profiles: ReadonlyMap<number, Profile> = new Map<number, Profile>([
   [types.BPF_MAP_TYPE_HASH, hash],
   [types.BPF_MAP_TYPE_ARRAY, mmapableArray],
   [types.BPF_MAP_TYPE_PROG_ARRAY, programs],
-  [types.BPF_MAP_TYPE_PERF_EVENT_ARRAY, fileDescriptors],
+  [types.BPF_MAP_TYPE_PERF_EVENT_ARRAY, perfEvents],
   [types.BPF_MAP_TYPE_PERCPU_HASH, perCpuHash],
   [types.BPF_MAP_TYPE_PERCPU_ARRAY, perCpu(array)],
   [types.BPF_MAP_TYPE_STACK_TRACE, stacks],
@@ -293,18 +306,18 @@ export const profiles: ReadonlyMap<number, Profile> = new Map<number, Profile>([
   [types.BPF_MAP_TYPE_XSKMAP, fileDescriptors],
   [types.BPF_MAP_TYPE_SOCKHASH, sockets],
   [types.BPF_MAP_TYPE_CGROUP_STORAGE, cgroupStorage],
-  [types.BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, sockets],
+  [types.BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, sharedSockets],
   [types.BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE, perCpu(cgroupStorage)],
   [types.BPF_MAP_TYPE_QUEUE, lists],
   [types.BPF_MAP_TYPE_STACK, lists],
-  [types.BPF_MAP_TYPE_SK_STORAGE, localStorage],
+  [types.BPF_MAP_TYPE_SK_STORAGE, localStorage("socket")],
   [types.BPF_MAP_TYPE_DEVMAP_HASH, devices],
   [types.BPF_MAP_TYPE_STRUCT_OPS, { ...keyed, shapes: () => [{ key_size: 4, value_size: 256, max_entries: 1 }] }],
   [types.BPF_MAP_TYPE_RINGBUF, rings],
-  [types.BPF_MAP_TYPE_INODE_STORAGE, localStorage],
-  [types.BPF_MAP_TYPE_TASK_STORAGE, localStorage],
+  [types.BPF_MAP_TYPE_INODE_STORAGE, localStorage("inode")],
+  [types.BPF_MAP_TYPE_TASK_STORAGE, localStorage("task")],
   [types.BPF_MAP_TYPE_BLOOM_FILTER, bloom],
   [types.BPF_MAP_TYPE_USER_RINGBUF, rings],
-  [types.BPF_MAP_TYPE_CGRP_STORAGE, localStorage],
+  [types.BPF_MAP_TYPE_CGRP_STORAGE, localStorage("cgroup")],
   [types.BPF_MAP_TYPE_ARENA, arenas],
 ]);

@@ -69,7 +69,7 @@ for (const [type, rules] of mapRules) {
     const profile = profiles.get(type)!;
     const attr = { map_type: type, ...profile.shapes(world)[0] };
     const map_fd = open(world.create(attr));
-    const key = profile.key(attr, 1);
+    const key = profile.key(attr, 1, world);
     const [value, room] = [
       profile.value(attr, 1, world),
       new Uint8Array(Math.max(8192, profile.readSize(attr, world))),

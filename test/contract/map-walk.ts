@@ -454,7 +454,7 @@ class Walk {
   }
 
   #capacity = (attr: MapCreate): number => Math.min(attr.max_entries || 4, 6);
-  #key = (attr: MapCreate, number: number): Uint8Array | null => this.#profile.key(attr, number);
+  #key = (attr: MapCreate, number: number): Uint8Array | null => this.#profile.key(attr, number, this.#world);
   #value = (attr: MapCreate, number: number): Uint8Array => this.#profile.value(attr, number, this.#world);
   #valueSize = (attr: MapCreate): number => this.#profile.readSize(attr, this.#world);
   #room = (attr: MapCreate): Uint8Array => new Uint8Array(this.#valueSize(attr));
