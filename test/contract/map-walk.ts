@@ -8,7 +8,7 @@ import * as commands from "../../src/uapi/commands.ts";
 import * as flags from "../../src/uapi/flags.ts";
 import { outcome } from "./contract.ts";
 import { type Profile, profiles } from "./map-profiles.ts";
-import type { MapCreate } from "./maps.ts";
+import { type MapCreate, update } from "./maps.ts";
 import { World } from "./world.ts";
 
 /** Answers by case: `"array of 4 | lookup: key 1"` to `"0 01020304"`, or to the name of an error. */
@@ -442,7 +442,8 @@ class Walk {
     attr: Attr<Command>,
     shown: () => string = () => "",
   ): void {
-    const result = this.#kernel.bpf(command, attr);
+    const result =
+      command === commands.BPF_MAP_UPDATE_ELEM ? update(this.#kernel, attr) : this.#kernel.bpf(command, attr);
     const isBatch = name.includes(" batch: ");
     this.#note(name, `${outcome(result)} ${result >= 0 || isBatch ? shown() : ""}`.trim());
   }

@@ -9,6 +9,7 @@ import {
   BPF_MAP_LOOKUP_ELEM,
   BPF_MAP_UPDATE_ELEM,
 } from "../../src/uapi/commands.ts";
+import { EAGAIN } from "../../src/uapi/errno.ts";
 import { BPF_MAP_TYPE_ARRAY } from "../../src/uapi/map-types.ts";
 import { outcome } from "./contract.ts";
 
@@ -31,6 +32,14 @@ export const u64 = (value: bigint | number): Uint8Array => new Uint8Array(new Bi
 export const toU32 = (bytes: Uint8Array): number => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
 export const toU64 = (bytes: Uint8Array, at = 0): bigint =>
   new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true);
+
+/** BPF_MAP_UPDATE_ELEM. Linux says EAGAIN while it lets go of what a closed map kept with the same owner: then it is asked again. */
+export function update(kernel: Kernel, attr: Attr<typeof BPF_MAP_UPDATE_ELEM>): number {
+  const deadline = performance.now() + 1000;
+  let result = kernel.bpf(BPF_MAP_UPDATE_ELEM, attr);
+  while (result === -EAGAIN && performance.now() < deadline) result = kernel.bpf(BPF_MAP_UPDATE_ELEM, attr);
+  return result;
+}
 
 /** BPF_MAP_UPDATE_ELEM of a u32 key and a u64 value. */
 export const set = (kernel: Kernel, map_fd: number, key: number, value: bigint | number, flags = 0): number | string =>

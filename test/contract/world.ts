@@ -22,6 +22,7 @@ export class World {
   /** File descriptors that others need to be as they are: the peers of sockets. */
   readonly #needed: number[] = [];
   #cookies = 0;
+  #maps = 0;
 
   constructor(kernel: Kernel) {
     this.kernel = kernel;
@@ -29,6 +30,7 @@ export class World {
 
   /** BPF_MAP_CREATE; the caller closes it. */
   create(attr: MapCreate): number {
+    this.#maps++;
     return this.kernel.bpf(commands.BPF_MAP_CREATE, attr);
   }
 
@@ -55,9 +57,13 @@ export class World {
     return this.#owned(`${kind} ${kind === "socket" ? number : 0}`, kind, socket);
   }
 
-  /** A UDP socket of a reuseport group. */
+  /** A UDP socket of a reuseport group. Linux lets go of those of a closed map only a little later: each map has its own. */
   sharedSocket(number: number): number {
-    return this.#owned(`shared socket ${number}`, "socket", { protocol: "udp", state: "bound", reusePort: true });
+    return this.#owned(`shared socket ${number} of map ${this.#maps}`, "socket", {
+      protocol: "udp",
+      state: "bound",
+      reusePort: true,
+    });
   }
 
   /** A performance event that takes the samples of programs on CPU 0. */

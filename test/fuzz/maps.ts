@@ -5,7 +5,7 @@ import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import { outcome } from "../contract/contract.ts";
 import { type Profile, profiles } from "../contract/map-profiles.ts";
-import type { MapCreate } from "../contract/maps.ts";
+import { type MapCreate, update } from "../contract/maps.ts";
 import { World } from "../contract/world.ts";
 import { randomNumbers } from "../differential/random-program.ts";
 import { type MapModel, modelOf } from "./map-model.ts";
@@ -135,7 +135,7 @@ class Subject {
       }
       case "update": {
         const bytes = profile.value(attr, value, this.#world);
-        return String(outcome(kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { ...target, value: bytes, flags })));
+        return String(outcome(update(kernel, { ...target, value: bytes, flags })));
       }
       case "delete":
         return String(outcome(kernel.bpf(commands.BPF_MAP_DELETE_ELEM, target)));
