@@ -5,6 +5,7 @@ import { buildBtf } from "../btf/build.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Attr } from "../uapi/attr.ts";
 import * as commands from "../uapi/commands.ts";
+import { BPF_MAP_TYPE_STRUCT_OPS } from "../uapi/map-types.ts";
 import { checkNumbers, checkText } from "./arguments.ts";
 import { check, UnsupportedError } from "./errors.ts";
 import { explainMapCreate } from "./explain-map-create.ts";
@@ -187,14 +188,19 @@ function withInnerMap<T>(kernel: Kernel, inner: AnyOptions["inner"], make: (attr
   return make({ inner_map_fd: template.fd });
 }
 
-/** Local storage needs BTF: where the caller has none, it is made for an int and as many bytes as a value has. */
+/**
+ * Local storage needs BTF of key and value: where the caller has none, it is made for an int and as many bytes as a value has.
+ * A struct_ops map needs any BTF, and its value's type is one of the kernel's.
+ */
 function withBtf<T>(kernel: Kernel, attr: CreateAttr, name: string | undefined, make: (btf: CreateAttr) => T): T {
-  if (attr.btf_fd !== undefined || !localStorageTypes.has(attr.map_type ?? 0)) return make({});
+  const { btf_fd, map_type = 0 } = attr;
+  const isStorage = localStorageTypes.has(map_type);
+  if (btf_fd !== undefined || !(isStorage || map_type === BPF_MAP_TYPE_STRUCT_OPS)) return make({});
   const btf = storageBtf(attr.value_size ?? 0);
   const fd = kernel.bpf(commands.BPF_BTF_LOAD, { btf, btf_size: btf.length });
   check(fd, commands.BPF_BTF_LOAD, name === undefined ? {} : { subject: name });
   try {
-    return make({ btf_fd: fd, btf_key_type_id: 1, btf_value_type_id: 3 });
+    return make({ btf_fd: fd, ...(isStorage ? { btf_key_type_id: 1, btf_value_type_id: 3 } : {}) });
   } finally {
     // The map holds the BTF from now on.
     kernel.close(fd);

@@ -14,7 +14,7 @@ import type { HashMap } from "./maps/keyed.ts";
 import type { PinPolicy } from "./maps/pinned.ts";
 import type { BloomFilterMap, QueueMap } from "./maps/queue.ts";
 import type { MapOfMaps, ProgramArrayMap } from "./maps/references.ts";
-import type { RingBufferMap } from "./maps/ring-buffer.ts";
+import type { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./maps/ring-buffer.ts";
 import type { BpfProgram } from "./program.ts";
 
 export interface LoadOptions {
@@ -36,7 +36,9 @@ type UntypedMap = ArrayMap<Any, Any, Any> &
   ProgramArrayMap &
   QueueMap<Any> &
   BloomFilterMap<Any> &
-  RingBufferMap<Any>;
+  RingBufferMap<Any> &
+  UserRingBufferMap<Any> &
+  PerfEventArrayMap<Any>;
 
 /** The maps that a caller expects in an object. Without it each map offers every method, and those that its type lacks are not there at run time. */
 export type ObjectMaps = Readonly<Record<string, BpfMap>>;

@@ -2,6 +2,7 @@
 
 import { describe, expect, expectTypeOf } from "vitest";
 import { exit, mov, program, r0 } from "../../src/asm/builder.ts";
+import { parseBtf } from "../../src/btf/btf.ts";
 import { BpfMap } from "../../src/client/map.ts";
 import type { ArrayMap } from "../../src/client/maps/array.ts";
 import type { MapHandle } from "../../src/client/maps/handle.ts";
@@ -310,6 +311,18 @@ describe("other types", () => {
     view[5000] = 7;
     expect(view[5000]).toBe(7);
     expect(map.view()[5000]).toBe(7);
+  });
+
+  contract.on("linux")("a struct_ops map needs no BTF of the caller", (kernel, { skip }) => {
+    const data = kernel.system.btf();
+    if (data === undefined) return skip("the kernel has no BTF of its own");
+    const btf = parseBtf(data);
+    const valueTypeId = btf.find("bpf_struct_ops_tcp_congestion_ops", "struct");
+    if (valueTypeId === undefined) return skip("the kernel takes no TCP congestion control");
+    const value = bytes(btf.sizeOf(valueTypeId));
+    using map = BpfMap.create(kernel, { type: "struct_ops", valueTypeId, value });
+    expect(map.read()).toEqual(new Uint8Array(value.size));
+    expect(map.unregister()).toBe(false);
   });
 
   contract("a user ring buffer is rounded up to pages", (kernel) => {

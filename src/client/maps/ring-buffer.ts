@@ -5,7 +5,7 @@ import type { Codec } from "../../codec/codec.ts";
 import { u32 } from "../../codec/scalars.ts";
 import { PerfBuffer, type PerfBufferOptions } from "../perf-buffer.ts";
 import { RingBuffer, type RingBufferOptions } from "../ring-buffer.ts";
-import { UserRingBuffer } from "../user-ring-buffer.ts";
+import { UserRingBuffer, type UserRingBufferOptions } from "../user-ring-buffer.ts";
 import { MapHandle, type OpenedMap } from "./handle.ts";
 import { WriteOnlyMap } from "./references.ts";
 
@@ -51,12 +51,13 @@ export class UserRingBufferMap<T = Uint8Array> extends MapHandle {
    * using writer = map.userRingBuffer();
    * if (!writer.send(event)) await writer.write(event, { timeout: 100 });
    */
-  userRingBuffer(): UserRingBuffer<T> {
-    const record = this.#record;
-    return new UserRingBuffer(this.kernel, this.fd, this.maxEntries, {
-      name: this.name,
-      ...(record !== undefined && { record }),
-    });
+  userRingBuffer(options?: Omit<UserRingBufferOptions<T>, "name">): UserRingBuffer<T>;
+  userRingBuffer<U>(options: { readonly record: Codec<U> }): UserRingBuffer<U>;
+  userRingBuffer(options: Omit<UserRingBufferOptions<unknown>, "name"> = {}): UserRingBuffer<unknown> {
+    const record = options.record ?? this.#record;
+    const named = { name: this.name };
+    const { kernel, fd, maxEntries } = this;
+    return new UserRingBuffer(kernel, fd, maxEntries, record === undefined ? named : { ...named, record });
   }
 }
 
