@@ -1,6 +1,6 @@
 // The guides: their examples compile and run on both kernels, and their tables have a row for each type of map.
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { mapTypeName } from "../src/client/maps/types.ts";
 import * as f from "../src/uapi/flags.ts";
@@ -18,6 +18,7 @@ const sources = new Map([
 ]);
 
 const guide = readFileSync(new URL(`../${GUIDE}`, import.meta.url), "utf8");
+const sections = new Map(guide.split(/^##+ /m).map((section) => [section.split("\n")[0]!, section]));
 const types = [...mapRules.keys()].map(mapTypeName);
 
 it("every example compiles", () => {
@@ -41,13 +42,21 @@ describe("every example runs, and its comments hold", () => {
 const PINS = "/sys/fs/bpf";
 
 it("each type of map has a section with an example", () => {
-  const sections = new Map(guide.split(/^### /m).map((section) => [section.split("\n")[0]!, section]));
   const missing = types.filter((type) => !sections.get(type)?.includes("\n```ts"));
   expect(missing).toEqual([]);
 });
 
+it("every link leads to a heading or a file", () => {
+  const anchors = new Set([...guide.matchAll(/^#+ (.*)$/gm)].map(([, title]) => anchorOf(title!)));
+  const broken = [...guide.matchAll(/\]\(([^)]+)\)/g)].filter(([, target = ""]) =>
+    target.startsWith("#")
+      ? !anchors.has(target.slice(1))
+      : !existsSync(new URL(target, new URL(`../${GUIDE}`, import.meta.url))),
+  );
+  expect(broken.map(([link]) => link)).toEqual([]);
+});
+
 it("each section tells the limits of its type", () => {
-  const sections = new Map(guide.split(/^### /m).map((section) => [section.split("\n")[0]!, section]));
   for (const [type, rules] of mapRules) expect(sections.get(mapTypeName(type))).toContain(limitsOf(rules));
 });
 
@@ -55,6 +64,13 @@ it("each type of map has a row in the table of what holds on the embedded kernel
   const [, table = ""] = guide.split("## What holds on the embedded kernel");
   expect([...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, type]) => type)).toEqual(types);
 });
+
+/** The anchor of a heading, as Markdown viewers make it. */
+const anchorOf = (title: string): string =>
+  title
+    .toLowerCase()
+    .replaceAll(/[^\w -]/g, "")
+    .replaceAll(" ", "-");
 
 /** What a section says of its type's limits. */
 function limitsOf({ keySize, valueSize, maxEntries, flags, requiredFlags, refused }: MapRules): string {

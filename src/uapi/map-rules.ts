@@ -53,6 +53,12 @@ const U32_MAX = 0xffff_ffff;
 const INT_MAX = 0x7fff_ffff;
 /** What Linux allocates in one piece, KMALLOC_MAX_SIZE. */
 const PIECE = 4 * 1024 * 1024;
+/** Most bytes of an element of a hash, less its header: of key and value together, each of which has one or more. */
+const HASH_ELEMENT = PIECE - 49;
+/** Most bytes of a trie's value: less its node and the longest key. */
+const TRIE_VALUE = PIECE - 280;
+/** Most bytes of a value that belongs to something: its element's size is 16 bits. */
+const OWNED = 65407;
 /** Most bytes of one CPU's value, PCPU_MIN_UNIT_SIZE. */
 const PER_CPU = 32768;
 
@@ -85,8 +91,8 @@ const indexed = { delete: EINVAL, take: ENOTSUPP, takeBatch: ENOTSUPP, deleteBat
 const nothing = { lookup: ENOTSUPP, update: ENOTSUPP, delete: ENOTSUPP, nextKey: ENOTSUPP, ...noTaking };
 
 const hash: MapRules = {
-  keySize: upTo(PIECE),
-  valueSize: upTo(PIECE),
+  keySize: upTo(HASH_ELEMENT - 1),
+  valueSize: upTo(HASH_ELEMENT - 1),
   maxEntries: upTo(2 ** 27),
   flags: HASH_FLAGS,
   requiredFlags: 0,
@@ -113,7 +119,7 @@ const references: MapRules = {
 };
 const list: MapRules = {
   keySize: none,
-  valueSize: upTo(INT_MAX),
+  valueSize: upTo(PIECE),
   maxEntries: anyCount,
   flags: VALUE_FLAGS,
   requiredFlags: 0,
@@ -121,7 +127,7 @@ const list: MapRules = {
 };
 const localStorage: MapRules = {
   keySize: four,
-  valueSize: upTo(65464),
+  valueSize: upTo(OWNED),
   maxEntries: none,
   flags: f.BPF_F_NO_PREALLOC | f.BPF_F_CLONE,
   requiredFlags: f.BPF_F_NO_PREALLOC,
@@ -130,7 +136,7 @@ const localStorage: MapRules = {
 };
 const cgroupStorage: MapRules = {
   keySize: { min: 8, max: 16, multipleOf: 8 },
-  valueSize: upTo(PIECE),
+  valueSize: upTo(OWNED),
   maxEntries: none,
   flags: VALUE_FLAGS,
   requiredFlags: 0,
@@ -177,7 +183,7 @@ export const mapRules: ReadonlyMap<number, MapRules> = new Map<number, MapRules>
     types.BPF_MAP_TYPE_LPM_TRIE,
     {
       keySize: { min: 5, max: 260 },
-      valueSize: upTo(PIECE),
+      valueSize: upTo(TRIE_VALUE),
       maxEntries: anyCount,
       flags: VALUE_FLAGS | f.BPF_F_NO_PREALLOC,
       requiredFlags: f.BPF_F_NO_PREALLOC,

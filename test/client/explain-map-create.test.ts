@@ -26,7 +26,7 @@ const hash = { type: "hash", key: u32, value: u64, maxEntries: 4 } as const;
 const cases: readonly (readonly [MapOptions, string])[] = [
   [{ type: "array", key: u64, value: u64, maxEntries: 1 }, ": EINVAL: an array's key_size is 4; got 8"],
   [{ ...hash, maxEntries: 0 }, ": EINVAL: a hash's max_entries is 1 to 134217728; got 0"],
-  [{ ...hash, value: bytes(0) }, ": EINVAL: a hash's value_size is 1 to 4194304; got 0"],
+  [{ ...hash, value: bytes(0) }, ": EINVAL: a hash's value_size is 1 to 4194254; got 0"],
   [{ ...hash, name: "a-b" }, ' "a-b": EINVAL: a map\'s name has letters, digits, "_" and "."; got "a-b"'],
   [
     { ...hash, name: "abcdefghijklmnop" },
@@ -67,7 +67,7 @@ const more: readonly (readonly [MapOptions, string])[] = [
     { type: "cgroup_storage", key: u16, value: u64 },
     ": EINVAL: a cgroup_storage's key_size is 8 to 16, in steps of 8; got 2",
   ],
-  [{ type: "sk_storage", value: bytes(0) }, ": EINVAL: a sk_storage's value_size is 1 to 65464; got 0"],
+  [{ type: "sk_storage", value: bytes(0) }, ": EINVAL: a sk_storage's value_size is 1 to 65407; got 0"],
   [
     { type: "stack_trace", maxEntries: 1, depth: 128 },
     ": EINVAL: a stack_trace's value_size is 8 to 1016, in steps of 8; got 1024",

@@ -1,7 +1,10 @@
 // The table of what each map type allows, held against both kernels.
 
 import { expect } from "vitest";
-import { mapTypeName } from "../../src/client/maps/types.ts";
+import { createMap } from "../../src/client/map.ts";
+import { mapTypeName, mapTypeNumber } from "../../src/client/maps/types.ts";
+import { bytes } from "../../src/codec/bytes.ts";
+import type { Codec } from "../../src/codec/codec.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import { allowsSize, type MapOperation, type MapRules, mapRules, type SizeRule } from "../../src/uapi/map-rules.ts";
@@ -107,4 +110,37 @@ function mapping(kernel: Kernel, fd: number): number {
   if (typeof mapping === "number") return mapping;
   mapping.unmap();
   return 0;
+}
+
+const VALUES: readonly { type: string; key?: number }[] = [
+  { type: "hash", key: 1 },
+  { type: "lru_hash", key: 1 },
+  { type: "percpu_hash", key: 1 },
+  { type: "lru_percpu_hash", key: 1 },
+  { type: "percpu_array" },
+  { type: "lpm_trie", key: 8 },
+  { type: "queue" },
+  { type: "stack" },
+  { type: "bloom_filter" },
+  { type: "cgroup_storage" },
+  { type: "percpu_cgroup_storage" },
+  { type: "sk_storage" },
+  { type: "inode_storage" },
+  { type: "task_storage" },
+  { type: "cgrp_storage" },
+];
+
+for (const { type, key } of VALUES) {
+  contract(`${type}: the largest value is that of the table`, (kernel) => {
+    const { valueSize, maxEntries } = mapRules.get(mapTypeNumber(type)!)!;
+    const create = (size: number): void =>
+      createMap(kernel, {
+        type,
+        ...(key === undefined ? {} : { key: bytes(key) as Codec<unknown> }),
+        value: bytes(size) as Codec<unknown>,
+        maxEntries: Math.min(1, maxEntries.max),
+      }).close();
+    create(valueSize.max);
+    expect(() => create(valueSize.max + 1)).toThrow(/E2BIG|EINVAL/);
+  });
 }
