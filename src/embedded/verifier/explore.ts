@@ -15,6 +15,7 @@ import { callHelper, callSubprogram, returnToCaller } from "./calls.ts";
 import { type Checkpoint, covers, inherit, isFinal, takeCheckpoint } from "./checkpoint.ts";
 import { checkStackDepth } from "./depth.ts";
 import { diagnose } from "./diagnose.ts";
+import { callKernelFunction } from "./kernel-functions.ts";
 import { checkUnlocked } from "./locks.ts";
 import { Log } from "./log.ts";
 import { load, store } from "./memory.ts";
@@ -23,7 +24,7 @@ import { deny, Refusal, reject } from "./refusal.ts";
 import { checkReturn } from "./return-value.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
-import { CALL, checkStructure, EXIT, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
+import { CALL, checkStructure, EXIT, isKernelFunctionCall, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
 import { isPacket, isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
 import type { Statistics, Verdict, VerifierInput } from "./verify.ts";
 import { Walk } from "./walk.ts";
@@ -36,8 +37,8 @@ export function explore(input: VerifierInput): Verdict {
     search.run();
     checkStackDepth(input.instructions, search.walk.structure, search.walk.stackDepths);
     const { statistics } = search;
-    const { contextBytes } = search.walk;
-    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics, contextBytes };
+    const { contextBytes, inArena } = search.walk;
+    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics, contextBytes, inArena };
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
     log.message(refusal.message);
@@ -233,6 +234,10 @@ class Search {
       this.note("called");
       if (!isLocalCall(instruction)) checkUnlocked(walk, instruction);
       if (!isLocalCall(instruction)) {
+        if (isKernelFunctionCall(instruction)) {
+          callKernelFunction(walk, instruction);
+          return walk.at + 1;
+        }
         const callback = callHelper(walk, instruction);
         if (callback) this.wait(callback.state, callback.start);
         if (isTailCall(instruction) && walk.depth > 0) this.leaveByTailCall();

@@ -7,6 +7,7 @@ import { BPF_FUNC_tail_call } from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
 import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
 import { prototypes } from "../helpers/prototypes.ts";
+import { findKernelFunction } from "./kernel-functions.ts";
 import { checkMapOfProgram } from "./map-rules.ts";
 import { Refusal, reject } from "./refusal.ts";
 import type { VerifierInput, VerifierMap } from "./verify.ts";
@@ -33,7 +34,7 @@ const MAX_SUBPROGRAMS = 256;
 
 export function checkStructure(input: VerifierInput): Structure {
   const { instructions } = input;
-  const starts = findSubprograms(instructions);
+  const starts = findSubprograms(input);
   checkJumps(instructions, starts);
   checkTailCalls(input, starts);
   checkOpcodes(input);
@@ -51,6 +52,9 @@ export const isTailCall = ({ opcode, src, imm }: Instruction): boolean =>
 
 export const isLocalCall = ({ opcode, src }: Instruction): boolean => opcode === CALL && src === insn.BPF_PSEUDO_CALL;
 
+export const isKernelFunctionCall = ({ opcode, src }: Instruction): boolean =>
+  opcode === CALL && src === insn.BPF_PSEUDO_KFUNC_CALL;
+
 /** Whether it loads the address of a subprogram, which lies as far from the next slot as its immediate says. */
 export const namesFunction = ({ opcode, src }: Instruction): boolean =>
   opcode === LD_IMM64 && src === insn.BPF_PSEUDO_FUNC;
@@ -66,13 +70,12 @@ const isCallingBack = ({ opcode, src, imm }: Instruction) =>
   opcode === CALL && src === 0 && prototypes.get(imm)?.callsBack !== undefined;
 const isGoto = (opcode: number) => opcode === JA || opcode === JA32;
 
-function findSubprograms(instructions: readonly Instruction[]): number[] {
+function findSubprograms(input: VerifierInput): number[] {
+  const { instructions } = input;
   if (instructions.length === 0) reject("fall-through", "last insn is not an exit or jmp");
   const starts = new Set([0]);
   instructions.forEach((instruction, at) => {
-    if (instruction.opcode === CALL && instruction.src === insn.BPF_PSEUDO_KFUNC_CALL) {
-      reject("unsupported", `kernel function ${instruction.imm} is not in the embedded kernel`, undefined, at);
-    }
+    if (isKernelFunctionCall(instruction)) findKernelFunction(input, instruction, at);
     if (!isLocalCall(instruction) && !namesFunction(instruction)) return;
     const target = at + 1 + instruction.imm;
     if (target < 0 || target >= instructions.length) reject("jump", "call to invalid destination", undefined, at);
@@ -113,7 +116,8 @@ function checkTailCalls({ instructions, functions }: VerifierInput, starts: read
   }
 }
 
-function checkOpcodes({ type, instructions, maps }: VerifierInput): void {
+function checkOpcodes(input: VerifierInput): void {
+  const { instructions, maps } = input;
   for (let at = 0; at < instructions.length; at++) {
     const instruction = instructions[at]!;
     const { opcode, imm } = instruction;
@@ -132,7 +136,7 @@ function checkOpcodes({ type, instructions, maps }: VerifierInput): void {
     if (instruction.src !== 0 && !namesFunction(instruction)) {
       const map = maps.get(at);
       checkMapReference(instruction, next, at, map);
-      if (map) checkMapOfProgram(type, map, maps.values(), at);
+      if (map) checkMapOfProgram(input, map, at);
     }
     at++;
   }

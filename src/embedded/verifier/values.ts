@@ -6,6 +6,7 @@ import * as scalars from "./scalar.ts";
 import type { VerifierMap } from "./verify.ts";
 
 export type PointerKind =
+  | "arena"
   | "ctx"
   | "dynptr_ptr"
   | "fp"
