@@ -1,5 +1,5 @@
 // What programs do with arena pointers: loads, stores and atomic operations by the lower half of an address, casts, and kfuncs.
-// Where a page is not present, a load gives 0, and nothing else has an effect.
+// Where a page is not present, a load gives 0, and nothing else has an effect but that registers are cut to the width, as the verifier counts on.
 // Linux: arch/x86/net/bpf_jit_comp.c, BPF_PROBE_MEM32; kernel/bpf/arena.c
 
 import { EINVAL } from "../src/uapi/errno.ts";
@@ -74,7 +74,7 @@ export function callArena(code: u32): void {
       if (isArena) arenaFree(map, load<u64>(R2), load<u32>(R3));
       break;
     default:
-      store<i64>(R0, isArena ? arenaReserve(map, load<u64>(R2), load<u32>(R3)) : -EINVAL);
+      store<u64>(R0, <u32>(isArena ? arenaReserve(map, load<u64>(R2), load<u32>(R3)) : -EINVAL));
   }
 }
 
@@ -94,7 +94,7 @@ function change<T>(arena: MapHeader, now: Operation): bool {
   if (!isAtomic(now)) return false;
   const address = addressOf(arena, addressOfAtomic(now), sizeof<T>());
   if (address) run<T>(now, address);
-  else if (now.immediate == BPF_LOAD_ACQ) store<u64>(now.destination, 0);
+  else if (now.immediate == BPF_LOAD_ACQ) store<u64>(now.destination, <u64>load<T>(now.destination));
   else if (now.immediate == BPF_CMPXCHG) store<u64>(R0, <u64>load<T>(R0));
   else if (now.immediate & BPF_FETCH) store<u64>(now.source, <u64>load<T>(now.source));
   return true;

@@ -70,11 +70,13 @@ let byId: ReadonlyMap<number, KernelFunction> | undefined;
 export function withFunctionNumbers(instructions: readonly Instruction[]): Instruction[] {
   return instructions.map((instruction) =>
     instruction.opcode === CALL && instruction.src === BPF_PSEUDO_KFUNC_CALL
-      ? { ...instruction, imm: kernelFunctions().get(instruction.imm)!.number }
+      ? { ...instruction, imm: kernelFunctions().get(instruction.imm)?.number ?? NONE }
       : instruction,
   );
 }
 
+/** A call that no path reaches. */
+const NONE = 0;
 const CALL = BPF_JMP | BPF_CALL;
 
 /** Ids of the types in front of the functions. */

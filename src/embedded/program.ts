@@ -155,7 +155,7 @@ function check(
   });
   const debugInfo = readDebugInfo(state, attr, instructions);
   if ("reason" in debugInfo) return refuse(debugInfo.errno, debugInfo.reason);
-  const uses = resolveMaps(state.files, instructions, attr.fd_array);
+  const uses = resolveMaps(state, instructions, attr.fd_array);
   if ("reason" in uses) return refuse(uses.errno, uses.reason, uses.slot);
   const verdict = verify({
     type: attr.prog_type,

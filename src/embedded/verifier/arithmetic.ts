@@ -131,8 +131,9 @@ function combine(walk: Walk, instruction: Instruction, code: number): void {
   if (!fromRegister && signedAllowed && imm === 0) reject("arithmetic", "div by zero");
   if (!fromRegister && shifts.includes(code) && (imm < 0 || imm >= bits)) reject("arithmetic", `invalid shift ${imm}`);
   walk.checkWritable(dst);
-  if (bits === 64) walk.noteArena(left, dst);
-  walk.write(dst, left.kind === "arena" ? left : compute(walk, instruction, operation, code, left, right));
+  const inArena = left.kind === "arena" || right.kind === "arena";
+  if (bits === 64) walk.noteArena(inArena, dst);
+  walk.write(dst, inArena ? ARENA_POINTER : compute(walk, instruction, operation, code, left, right));
 }
 
 function compute(

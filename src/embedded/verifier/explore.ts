@@ -6,6 +6,7 @@ import type { Diagnosis } from "../../diagnosis/diagnosis.ts";
 import { E2BIG } from "../../uapi/errno.ts";
 import { BPF_F_SLEEPABLE } from "../../uapi/flags.ts";
 import * as insn from "../../uapi/insn.ts";
+import { BPF_MAP_TYPE_ARENA } from "../../uapi/map-types.ts";
 import { programModels } from "../programs/programs.ts";
 import { alu } from "./arithmetic.ts";
 import { atomic } from "./atomic.ts";
@@ -183,7 +184,8 @@ class Search {
     else if (src === 0) walk.write(dst, scalars.constant((BigInt(high) << 32n) | BigInt(imm >>> 0)));
     else if (src === insn.BPF_PSEUDO_MAP_FD || src === insn.BPF_PSEUDO_MAP_IDX) {
       walk.write(dst, pointer("map_ptr", { map: map! }));
-    } else walk.write(dst, pointer("map_value", { map: map!, offset: high >>> 0 }));
+    } else if (map!.type === BPF_MAP_TYPE_ARENA) walk.write(dst, scalars.UNKNOWN);
+    else walk.write(dst, pointer("map_value", { map: map!, offset: high >>> 0 }));
   }
 
   private loadMemory({ opcode, dst, src, off }: Instruction): void {

@@ -10,6 +10,9 @@ import { isPointer, isScalar } from "./values.ts";
 import type { VerifierInput } from "./verify.ts";
 import type { Walk } from "./walk.ts";
 
+/** A call of nothing, which loaders leave where the kernel lacks a function, must not be reached. */
+export const isMissing = ({ imm, off }: Instruction): boolean => imm === 0 && off === 0;
+
 /** The function that the call at a slot names. */
 export function findKernelFunction(
   { gplCompatible, kernelFunctions }: VerifierInput,
@@ -27,6 +30,7 @@ export function findKernelFunction(
 
 export function callKernelFunction(walk: Walk, call: Instruction): void {
   if (call.dst !== 0) reject("opcode", "BPF_CALL uses reserved fields");
+  if (isMissing(call)) reject("unknown-helper", "invalid kernel function call not eliminated in verifier pass");
   const { name, parameters, returns } = findKernelFunction(walk.input, call, walk.at);
   if ((walk.input.flags & BPF_F_SLEEPABLE) === 0) {
     deny("unknown-helper", `program must be sleepable to call sleepable kfunc ${name}`);
@@ -35,7 +39,7 @@ export function callKernelFunction(walk: Walk, call: Instruction): void {
     checkArgument(walk, parameter, index);
   });
   for (let register = 0; register <= 5; register++) walk.write(register, undefined);
-  if (returns !== "void") walk.write(0, returns === "int" ? scalars.ofSize(4) : scalars.UNKNOWN);
+  if (returns !== "void") walk.write(0, scalars.UNKNOWN);
 }
 
 function checkArgument(walk: Walk, { takes }: KernelFunctionParameter, index: number): void {

@@ -159,7 +159,7 @@ function checkBase(walk: Walk, { register, offset, size, atomic }: Access): Poin
   const base = walk.read(register);
   if (base.kind === "scalar") deny("invalid-access", `R${register} invalid mem access 'scalar'`, register);
   if (base.nullable) deny("null-check", `R${register} invalid mem access '${typeName(base)}'`, register);
-  walk.noteArena(base, register);
+  walk.noteArena(base.kind === "arena", register);
   if (base.kind === "arena") return base;
   const strict = atomic || base.kind === "fp" || (walk.input.flags & BPF_F_STRICT_ALIGNMENT) !== 0;
   if (strict) checkAlignment(base, offset, size);

@@ -5,9 +5,9 @@ import { type Instruction, LD_IMM64 } from "../../asm/instruction.ts";
 import { EBADF, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { BPF_FUNC_tail_call } from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
-import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
+import { BPF_MAP_TYPE_ARENA, BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
 import { prototypes } from "../helpers/prototypes.ts";
-import { findKernelFunction } from "./kernel-functions.ts";
+import { findKernelFunction, isMissing } from "./kernel-functions.ts";
 import { checkMapOfProgram } from "./map-rules.ts";
 import { Refusal, reject } from "./refusal.ts";
 import type { VerifierInput, VerifierMap } from "./verify.ts";
@@ -75,7 +75,7 @@ function findSubprograms(input: VerifierInput): number[] {
   if (instructions.length === 0) reject("fall-through", "last insn is not an exit or jmp");
   const starts = new Set([0]);
   instructions.forEach((instruction, at) => {
-    if (isKernelFunctionCall(instruction)) findKernelFunction(input, instruction, at);
+    if (isKernelFunctionCall(instruction) && !isMissing(instruction)) findKernelFunction(input, instruction, at);
     if (!isLocalCall(instruction) && !namesFunction(instruction)) return;
     const target = at + 1 + instruction.imm;
     if (target < 0 || target >= instructions.length) reject("jump", "call to invalid destination", undefined, at);
@@ -155,7 +155,7 @@ function checkMapReference(
   const plain = src === insn.BPF_PSEUDO_MAP_FD || src === insn.BPF_PSEUDO_MAP_IDX;
   if (!value && !(plain && next.imm === 0)) reject("opcode", "unrecognized bpf_ld_imm64 insn", undefined, at);
   if (!map) throw new Refusal(EBADF, "map-reference", `fd ${imm} is not pointing to valid bpf_map`, undefined, at);
-  if (!value) return;
+  if (!value || map.type === BPF_MAP_TYPE_ARENA) return;
   const offset = next.imm >>> 0;
   if (map.type !== BPF_MAP_TYPE_ARRAY) {
     reject("map-reference", "no direct value access support for this map type", undefined, at);

@@ -82,6 +82,7 @@ export function print(value: Value): string {
   if (kind === "fp" && scalars.isConstant(variable)) {
     return `fp${frame > 0 ? `[${frame}]` : ""}${offset + Number(scalars.numberOf(variable))}`;
   }
+  if (kind === "arena") return kind;
   const parts: string[] = [];
   if (id) parts.push(`id=${id}`);
   if (reference) parts.push(`ref_id=${reference}`);

@@ -52,9 +52,8 @@ export class Walk {
   }
 
   /** The machine does otherwise what works on arena pointers, so that an instruction always does, or never. */
-  noteArena(value: Value, register: number): void {
+  noteArena(isArena: boolean, register: number): void {
     if (!this.hasArena) return;
-    const isArena = value.kind === "arena";
     if ((this.arenaUses.get(this.at) ?? isArena) !== isArena) {
       reject("context", "same insn cannot be used with different pointers", register);
     }
