@@ -12,7 +12,7 @@ import {
   BPF_XOR,
 } from "../src/uapi/insn.ts";
 import { RESULT } from "./layout.ts";
-import { ATOMIC8, ATOMIC16, ATOMIC32, ATOMIC64, Operation } from "./operations.ts";
+import { ARENA_ATOMIC32, ARENA_ATOMIC64, ATOMIC8, ATOMIC16, ATOMIC32, ATOMIC64, Operation } from "./operations.ts";
 
 /** Whether the immediate names an operation that there is for this width. */
 export function isAtomic(operation: Operation): bool {
@@ -30,10 +30,15 @@ export function isAtomic(operation: Operation): bool {
     case BPF_XOR | BPF_FETCH:
     case BPF_XCHG:
     case BPF_CMPXCHG:
-      return operation.code == ATOMIC32 || operation.code == ATOMIC64;
+      return isWide(operation.code);
     default:
       return false;
   }
+}
+
+/** Those that change what they find work on 4 and 8 bytes. */
+function isWide(code: u32): bool {
+  return code == ATOMIC32 || code == ATOMIC64 || code == ARENA_ATOMIC32 || code == ARENA_ATOMIC64;
 }
 
 /** A load takes its address from the source register, all others from the destination. */
@@ -46,24 +51,30 @@ export function addressOfAtomic(operation: Operation): u64 {
 export function atomic(operation: Operation, address: usize): bool {
   switch (operation.code) {
     case ATOMIC8:
-      return run<u8>(operation, address);
+      return runAligned<u8>(operation, address);
     case ATOMIC16:
-      return run<u16>(operation, address);
+      return runAligned<u16>(operation, address);
     case ATOMIC32:
-      return run<u32>(operation, address);
+      return runAligned<u32>(operation, address);
     default:
-      return run<u64>(operation, address);
+      return runAligned<u64>(operation, address);
   }
 }
 
-function run<T>(operation: Operation, address: usize): bool {
+function runAligned<T>(operation: Operation, address: usize): bool {
   if (address & (sizeof<T>() - 1)) return false;
+  run<T>(operation, address);
+  return true;
+}
+
+/** Carries out an operation on a number of type T, wherever it lies. */
+export function run<T>(operation: Operation, address: usize): void {
   const old = load<T>(address);
   const operand = load<T>(operation.source);
   switch (<i32>operation.immediate) {
     case BPF_LOAD_ACQ:
       store<u64>(operation.destination, <u64>old);
-      return true;
+      return;
     case BPF_STORE_REL:
     case BPF_XCHG:
       store<T>(address, operand);
@@ -71,7 +82,7 @@ function run<T>(operation: Operation, address: usize): bool {
     case BPF_CMPXCHG:
       if (old == load<T>(RESULT)) store<T>(address, operand);
       store<u64>(RESULT, <u64>old);
-      return true;
+      return;
     case BPF_ADD:
     case BPF_ADD | BPF_FETCH:
       store<T>(address, <T>(old + operand));
@@ -88,5 +99,4 @@ function run<T>(operation: Operation, address: usize): bool {
       store<T>(address, <T>(old ^ operand));
   }
   if (operation.immediate & BPF_FETCH) store<u64>(operation.source, <u64>old);
-  return true;
 }

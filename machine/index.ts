@@ -29,7 +29,7 @@ import {
   mapPop,
   mapSetFields,
 } from "./map.ts";
-import { programFree, programLoad } from "./program.ts";
+import { programFree, programLoad, programSetArena } from "./program.ts";
 import { seedRandom } from "./random.ts";
 import * as ringbuf from "./ringbuf.ts";
 import * as userRingbuf from "./user-ringbuf.ts";
@@ -64,6 +64,7 @@ export {
   programFree,
   programLoad,
   programRun,
+  programSetArena,
   userRingbufPeek,
   userRingbufRelease,
   userRingbufSampleLength,

@@ -4,6 +4,7 @@
 
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../src/uapi/insn.ts";
 import { freeKept } from "./allocator.ts";
+import { callArena, useArena } from "./arena-access.ts";
 import { addressOfAtomic, atomic, isAtomic } from "./atomic.ts";
 import { copy } from "./bytes.ts";
 import { drain, forEachElement, repeat } from "./callbacks.ts";
@@ -549,6 +550,32 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         break;
       case op.RINGBUF_DISCARD_DYNPTR:
         ringbufDiscardDynptr(load<Dynptr>(R1), load<u64>(R2));
+        break;
+      case op.ARENA_LOAD8:
+      case op.ARENA_LOAD16:
+      case op.ARENA_LOAD32:
+      case op.ARENA_LOAD64:
+      case op.ARENA_LOAD_SIGNED8:
+      case op.ARENA_LOAD_SIGNED16:
+      case op.ARENA_LOAD_SIGNED32:
+      case op.ARENA_STORE8:
+      case op.ARENA_STORE16:
+      case op.ARENA_STORE32:
+      case op.ARENA_STORE64:
+      case op.ARENA_ATOMIC8:
+      case op.ARENA_ATOMIC16:
+      case op.ARENA_ATOMIC32:
+      case op.ARENA_ATOMIC64:
+      case op.ARENA_CAST_USER:
+        if (!program.arena || !useArena(changetype<MapHeader>(program.arena), now)) {
+          return fault(FAULT_INSTRUCTION, program, now, 0);
+        }
+        break;
+      case op.ARENA_ALLOCATE:
+      case op.ARENA_FREE:
+      case op.ARENA_RESERVE:
+        callArena(now.code);
+        limit = accessLimit();
         break;
       case op.BACK:
         if (!budget) return fault(FAULT_BUDGET, program, now, 0);

@@ -74,6 +74,16 @@ export const SKB_DATA_END = 80;
 export const SKB_MAC_HEADER = 192;
 export const SKB_NETWORK_HEADER = 196;
 
+// What only the machine's own bytecode has: modes of loads, stores and atomic operations in the program's arena, in the place of
+// BPF_MEM, BPF_MEMSX and BPF_ATOMIC; and the immediates of BPF_PSEUDO_KFUNC_CALL.
+// Linux: include/linux/filter.h
+export const BPF_PROBE_MEM32 = 0xa0;
+export const BPF_PROBE_MEM32SX = 0xc0;
+export const BPF_PROBE_ATOMIC = 0xe0;
+export const KFUNC_ARENA_ALLOC_PAGES = 1;
+export const KFUNC_ARENA_FREE_PAGES = 2;
+export const KFUNC_ARENA_RESERVE_PAGES = 3;
+
 // Results of programRun.
 export const FAULT_NONE = 0;
 /** An access outside the memory of programs. */

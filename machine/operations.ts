@@ -35,6 +35,7 @@ import {
 } from "../src/uapi/helper-ids.ts";
 import {
   BPF_ABS,
+  BPF_ADDR_SPACE_CAST,
   BPF_ALU,
   BPF_ALU64,
   BPF_ATOMIC,
@@ -56,13 +57,21 @@ import {
   BPF_MOV,
   BPF_PSEUDO_CALL,
   BPF_PSEUDO_FUNC,
+  BPF_PSEUDO_KFUNC_CALL,
   BPF_REG_10,
   BPF_ST,
   BPF_STX,
   BPF_TO_BE,
   BPF_X,
 } from "../src/uapi/insn.ts";
-import { REGISTERS } from "./layout.ts";
+import {
+  BPF_PROBE_ATOMIC,
+  BPF_PROBE_MEM32,
+  KFUNC_ARENA_ALLOC_PAGES,
+  KFUNC_ARENA_FREE_PAGES,
+  KFUNC_ARENA_RESERVE_PAGES,
+  REGISTERS,
+} from "./layout.ts";
 
 /** A decoded instruction. */
 @unmanaged
@@ -219,6 +228,32 @@ export const RINGBUF_RESERVE_DYNPTR = 166;
 export const RINGBUF_SUBMIT_DYNPTR = 167;
 export const RINGBUF_DISCARD_DYNPTR = 168;
 export const USER_RINGBUF_DRAIN = 169;
+
+// ARENA_LOAD, ARENA_LOAD_SIGNED, ARENA_STORE, ARENA_ATOMIC + ((opcode & BPF_DW) >> 3)
+const ARENA_LOAD = 172;
+export const ARENA_LOAD32 = 172;
+export const ARENA_LOAD16 = 173;
+export const ARENA_LOAD8 = 174;
+export const ARENA_LOAD64 = 175;
+const ARENA_LOAD_SIGNED = 176;
+export const ARENA_LOAD_SIGNED32 = 176;
+export const ARENA_LOAD_SIGNED16 = 177;
+export const ARENA_LOAD_SIGNED8 = 178;
+const ARENA_STORE = 180;
+export const ARENA_STORE32 = 180;
+export const ARENA_STORE16 = 181;
+export const ARENA_STORE8 = 182;
+export const ARENA_STORE64 = 183;
+const ARENA_ATOMIC = 184;
+export const ARENA_ATOMIC32 = 184;
+export const ARENA_ATOMIC16 = 185;
+export const ARENA_ATOMIC8 = 186;
+export const ARENA_ATOMIC64 = 187;
+export const ARENA_CAST_USER = 188;
+export const ARENA_ALLOCATE = 189;
+export const ARENA_FREE = 190;
+export const ARENA_RESERVE = 191;
+
 export const TAIL_CALL = 140;
 export const MAP_PUSH = 141;
 export const MAP_POP = 142;
@@ -301,6 +336,7 @@ function aluCode(opcode: u32, off: i32, imm: i32, wide: bool): u32 {
   if (kind == BPF_MOV && off == 8) return wide ? MOVSX8_64 : MOVSX8_32;
   if (kind == BPF_MOV && off == 16) return wide ? MOVSX16_64 : MOVSX16_32;
   if (kind == BPF_MOV && off == 32 && wide) return MOVSX32_64;
+  if (kind == BPF_MOV && off == BPF_ADDR_SPACE_CAST && wide) return ARENA_CAST_USER;
   return UNKNOWN;
 }
 
@@ -315,6 +351,7 @@ function byteOrderCode(swap: bool, bits: i32): u32 {
 function callCode(opcode: u32, src: u32, imm: i32): u32 {
   if (opcode & BPF_X) return UNKNOWN;
   if (src == BPF_PSEUDO_CALL) return CALL_LOCAL;
+  if (src == BPF_PSEUDO_KFUNC_CALL) return kernelFunctionCode(imm);
   return src ? UNKNOWN : helperCode(imm);
 }
 
@@ -332,8 +369,27 @@ function memoryCode(opcode: u32): u32 {
       return (isLoad ? LOAD : STORE) + width;
     case BPF_MEMSX:
       return isLoad && width != BPF_DW >> 3 ? LOAD_SIGNED + width : UNKNOWN;
+    // Of a load: BPF_PROBE_MEM32SX.
     case BPF_ATOMIC:
+      if (isLoad) return width != BPF_DW >> 3 ? ARENA_LOAD_SIGNED + width : UNKNOWN;
       return (opcode & 7) == BPF_STX ? ATOMIC + width : UNKNOWN;
+    case BPF_PROBE_MEM32:
+      return (isLoad ? ARENA_LOAD : ARENA_STORE) + width;
+    case BPF_PROBE_ATOMIC:
+      return (opcode & 7) == BPF_STX ? ARENA_ATOMIC + width : UNKNOWN;
+    default:
+      return UNKNOWN;
+  }
+}
+
+function kernelFunctionCode(number: i32): u32 {
+  switch (number) {
+    case KFUNC_ARENA_ALLOC_PAGES:
+      return ARENA_ALLOCATE;
+    case KFUNC_ARENA_FREE_PAGES:
+      return ARENA_FREE;
+    case KFUNC_ARENA_RESERVE_PAGES:
+      return ARENA_RESERVE;
     default:
       return UNKNOWN;
   }

@@ -19,8 +19,8 @@ import {
 @unmanaged
 export class Program {
   slots: u32;
-  /** Keeps the operations 8-aligned. */
-  reserved: u32;
+  /** The map that arena pointers point into; 0 where there is none. Keeps the operations 8-aligned. */
+  arena: usize;
 }
 
 /** Address of the decoded program, or -ENOMEM. */
@@ -53,6 +53,11 @@ export function programLoad(instructions: usize, slots: u32): i32 {
     operation.offset = <i32>changetype<usize>(step);
   }
   return <i32>address;
+}
+
+/** Gives a program its arena; it outlives the program. */
+export function programSetArena(program: Program, map: usize): void {
+  program.arena = map;
 }
 
 export function programFree(program: Program): void {

@@ -71,6 +71,19 @@ export const alu32 = (op: AluOp, dst: Reg, operand: Operand): Slot =>
 export const mov = (dst: Reg, operand: Operand): Slot => alu64("mov", dst, operand);
 export const add = (dst: Reg, operand: Operand): Slot => alu64("add", dst, operand);
 
+/** `dst = src`, an address of user space in the program's arena, as a pointer that the program may follow. */
+export const castToArena = (dst: Reg, src: Reg): Slot =>
+  slot(insn.BPF_ALU64 | insn.BPF_MOV | insn.BPF_X, { ...castOperands(dst, src), imm: 1 });
+/** `dst = src`, a pointer in the program's arena, as the address that user space has for it. */
+export const castToUser = (dst: Reg, src: Reg): Slot =>
+  slot(insn.BPF_ALU64 | insn.BPF_MOV | insn.BPF_X, { ...castOperands(dst, src), imm: 1 << 16 });
+
+const castOperands = (dst: Reg, src: Reg): Partial<Slot> => ({
+  dst: dst.register,
+  src: src.register,
+  off: insn.BPF_ADDR_SPACE_CAST,
+});
+
 /** `dst = value`, all 64 bits; two slots. */
 export function loadImm64(dst: Reg, value: bigint): readonly Slot[] {
   const low = Number(BigInt.asIntN(32, value));
@@ -136,6 +149,9 @@ export const jump32 = (op: JumpOp, dst: Reg, operand: Operand, to: string): Slot
 export const goto = (to: string): Slot => slot(insn.BPF_JMP | insn.BPF_JA, { to });
 /** Calls a helper by its number, `BPF_FUNC_…`. */
 export const call = (helper: number): Slot => slot(insn.BPF_JMP | insn.BPF_CALL, { imm: helper });
+/** Calls a function of the kernel (a kfunc) by its id in the BTF of vmlinux. */
+export const callKernelFunction = (btfId: number): Slot =>
+  slot(insn.BPF_JMP | insn.BPF_CALL, { src: insn.BPF_PSEUDO_KFUNC_CALL, imm: btfId });
 /** Calls a function of the same program, by label. */
 export const callLocal = (to: string): Slot =>
   slot(insn.BPF_JMP | insn.BPF_CALL, { src: insn.BPF_PSEUDO_CALL, imm: -1, to });

@@ -105,6 +105,9 @@ function alu({ opcode, dst, src, off, imm }: Instruction): string {
   const operator = signed ?? operators[operation];
   if (!operator) return bug("alu", opcode);
   if (!isRegister(opcode)) return `${letter}${dst} ${operator} ${imm}`;
+  if (wide && operation === insn.BPF_MOV && off === insn.BPF_ADDR_SPACE_CAST) {
+    return `r${dst} = addr_space_cast(r${src}, ${imm >>> 16}, ${imm & 0xffff})`;
+  }
   const cast = operation === insn.BPF_MOV && off !== 0 ? `(s${off})` : "";
   return `${letter}${dst} ${operator} ${cast}${letter}${src}`;
 }

@@ -17,6 +17,7 @@ import { EBADF, EINVAL } from "../uapi/errno.ts";
 import type { Pointer } from "../uapi/struct.ts";
 import { BpffsTree } from "./bpffs.ts";
 import { callHelper } from "./helpers/calls.ts";
+import { kernelBtf } from "./kernel-functions.ts";
 import { createMachine } from "./machine.ts";
 import { mapMemory } from "./mapping.ts";
 import { MachineMemory } from "./memory.ts";
@@ -105,7 +106,7 @@ export class EmbeddedKernel implements Kernel {
       kernelVersion: { major: 6, minor: 18, patch: 0, release: "6.18.0-skep" },
       // Programs run on the thread that reads.
       ordersLoads: true,
-      btf: () => undefined,
+      btf: (module) => (module === undefined ? kernelBtf().slice() : undefined),
     };
   }
 

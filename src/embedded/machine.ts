@@ -139,6 +139,8 @@ export interface Machine {
    * @returns the program's address, or -ENOMEM
    */
   programLoad(instructions: number, slots: number): number;
+  /** Gives a program the arena that its arena pointers point into. */
+  programSetArena(program: number, map: number): void;
   programFree(program: number): void;
   /**
    * Runs a program on a CPU; r0 is left at RESULT.

@@ -1,12 +1,16 @@
 // The maps that a program names in its 64-bit immediate loads: found at load, turned into addresses for the machine and into ids for those who ask.
 // Linux: resolve_pseudo_ldimm64 in kernel/bpf/verifier.c
 
+import { PAGE_BYTES } from "../../machine/layout.ts";
 import { type Instruction, LD_IMM64 } from "../asm/instruction.ts";
-import { E2BIG, EFAULT, EINVAL, ENOTSUPP, EPROTO } from "../uapi/errno.ts";
+import { E2BIG, EFAULT, EINVAL, ENOTSUPP, EPROTO, ERANGE } from "../uapi/errno.ts";
 import { BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE, BPF_PSEUDO_MAP_VALUE } from "../uapi/insn.ts";
+import { BPF_MAP_TYPE_ARENA } from "../uapi/map-types.ts";
+import { toBigInt } from "../uapi/struct.ts";
+import type { Machine } from "./machine.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
 import { bytesAt, type UserPointer } from "./memory.ts";
-import { type FileTable, findMap } from "./objects.ts";
+import { findMap } from "./objects.ts";
 import type { KernelState } from "./state.ts";
 
 /** What one load names: a map, or the address of a byte in its first value. */
@@ -34,7 +38,7 @@ const namesMap = ({ opcode, src }: Instruction): boolean =>
 
 /** What each load names, by slot; or why the first that names nothing does not. */
 export function resolveMaps(
-  files: FileTable,
+  state: KernelState,
   instructions: readonly Instruction[],
   fdArray: UserPointer,
 ): ReadonlyMap<number, MapUse> | MapRefusal {
@@ -45,7 +49,7 @@ export function resolveMaps(
     if (load.opcode !== LD_IMM64) continue;
     const second = instructions[++slot];
     if (second === undefined || !namesMap(load)) continue;
-    const use = resolve(files, load, second, fdArray);
+    const use = resolve(state, load, second, fdArray);
     if ("reason" in use) return { ...use, slot: slot - 1 };
     uses.set(slot - 1, use);
     maps.add(use.map);
@@ -63,11 +67,17 @@ export function withAddresses(
   instructions: readonly Instruction[],
   uses: ReadonlyMap<number, MapUse>,
 ): Instruction[] {
-  return replaceLoads(instructions, uses, ({ map, valueOffset }, load) => [
-    { ...load, src: 0, imm: valueOffset === undefined ? map.handle : machine.mapData(map.handle) + valueOffset },
-    0,
-  ]);
+  return replaceLoads(instructions, uses, ({ map, valueOffset }, load) => {
+    if (valueOffset === undefined) return [{ ...load, src: 0, imm: map.handle }, 0];
+    const address = startOf(machine, map) + BigInt(valueOffset);
+    const half = (shift: bigint): number => Number(BigInt.asIntN(32, address >> shift));
+    return [{ ...load, src: 0, imm: half(0n) }, half(32n)];
+  });
 }
+
+/** Address of the first byte: of an arena, in user space. */
+const startOf = (machine: Machine, map: EmbeddedMap): bigint =>
+  (map.map_type === BPF_MAP_TYPE_ARENA && toBigInt(map.map_extra)) || BigInt(machine.mapData(map.handle));
 
 /** The instructions with ids instead of file descriptors, as the kernel shows them. */
 export function withIds(instructions: readonly Instruction[], uses: ReadonlyMap<number, MapUse>): Instruction[] {
@@ -83,7 +93,7 @@ export function withoutMaps(instructions: readonly Instruction[], uses: Readonly
 }
 
 function resolve(
-  files: FileTable,
+  { files, machine }: KernelState,
   load: Instruction,
   second: Instruction,
   fdArray: UserPointer,
@@ -102,6 +112,12 @@ function resolve(
   const valueOffset = second.imm >>> 0;
   if (valueOffset >= MAX_VALUE_OFFSET) {
     return { errno: EINVAL, reason: `direct value offset of ${valueOffset} is not allowed` };
+  }
+  if (map.map_type === BPF_MAP_TYPE_ARENA) {
+    const bytes = machine.arenaUserPages(map.handle) * PAGE_BYTES;
+    // Without an address, the verifier refuses the map.
+    if (bytes === 0 || valueOffset <= bytes) return { map, valueOffset };
+    return { errno: ERANGE, reason: `invalid access to map value pointer, value_size=0 off=${valueOffset}` };
   }
   if (!map.family.hasDirectValue) {
     return { errno: EINVAL, reason: "no direct value access support for this map type" };

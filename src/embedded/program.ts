@@ -7,7 +7,10 @@ import type { BPF_PROG_BIND_MAP, BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL, ENOMEM, EPERM } from "../uapi/errno.ts";
 import * as flags from "../uapi/flags.ts";
 import { BPF_COMPLEXITY_LIMIT_INSNS } from "../uapi/insn.ts";
+import { BPF_MAP_TYPE_ARENA } from "../uapi/map-types.ts";
+import { withArenaAccesses } from "./arena-code.ts";
 import type { EmbeddedBtf } from "./btf.ts";
+import { kernelFunctions, withFunctionNumbers } from "./kernel-functions.ts";
 import { checkLogRequest, writeLog } from "./log.ts";
 import { isObjectName } from "./maps/create.ts";
 import type { EmbeddedMap, InnerTemplate } from "./maps/map.ts";
@@ -133,6 +136,8 @@ type Checked =
       readonly debugInfo: DebugInfo;
       readonly verifiedInstructions: number;
       readonly contextBytes: number;
+      /** Slots of the instructions that work on arena pointers. */
+      readonly inArena: ReadonlySet<number>;
     }
   | { readonly ok: false; readonly errno: number; readonly log: string; readonly diagnosis: Diagnosis | undefined };
 
@@ -150,7 +155,7 @@ function check(
   });
   const debugInfo = readDebugInfo(state, attr, instructions);
   if ("reason" in debugInfo) return refuse(debugInfo.errno, debugInfo.reason);
-  const uses = resolveMaps(state.files, instructions, attr.fd_array);
+  const uses = resolveMaps(state, instructions, attr.fd_array);
   if ("reason" in uses) return refuse(uses.errno, uses.reason, uses.slot);
   const verdict = verify({
     type: attr.prog_type,
@@ -160,15 +165,16 @@ function check(
     gplCompatible,
     instructions,
     maps: verifierMaps(state, uses),
+    kernelFunctions: kernelFunctions(),
     logLevel: attr.log_level & ~flags.BPF_LOG_FIXED,
     capabilities: { bpf: true, perfmon: capable(state, "CAP_PERFMON") },
     lines: debugInfo.lines,
     ...(debugInfo.functions ? { functions: debugInfo.functions } : {}),
   });
   if (!verdict.ok) return verdict;
-  const { log, statistics, contextBytes } = verdict;
+  const { log, statistics, contextBytes, inArena } = verdict;
   const verifiedInstructions = statistics.instructionsProcessed;
-  return { ok: true, log, instructions, uses, debugInfo, verifiedInstructions, contextBytes };
+  return { ok: true, log, instructions, uses, debugInfo, verifiedInstructions, contextBytes, inArena };
 }
 
 /** The map of each load; the same object for the same map. */
@@ -194,6 +200,7 @@ function verifierMap({ machine, memory }: KernelState, map: EmbeddedMap): Verifi
     maxEntries: map.max_entries,
     flags: map.map_flags,
     frozen: map.frozen,
+    hasAddress: map.map_type === BPF_MAP_TYPE_ARENA && machine.arenaUserPages(map.handle) !== 0,
     typed: map.btf !== undefined,
     fields: map.fields,
     ...(map.innerTemplate ? { inner: innerMap(map.innerTemplate) } : {}),
@@ -242,7 +249,7 @@ function diagnosisOf(reason: string, slot: number | undefined, instructions: rea
 function install(
   state: KernelState,
   attr: ProgLoad,
-  { instructions, uses, debugInfo, verifiedInstructions, contextBytes }: Checked & { ok: true },
+  { instructions, uses, debugInfo, verifiedInstructions, contextBytes, inArena }: Checked & { ok: true },
   gplCompatible: boolean,
 ): number {
   const likeness = {
@@ -252,8 +259,11 @@ function install(
   };
   const maps = [...new Set([...uses.values()].map(({ map }) => map))];
   if (!maps.every((map) => mayUse(map, likeness))) return -EINVAL;
-  const handle = loadIntoMachine(state, withAddresses(state, instructions, uses));
+  const arena = maps.find(({ map_type }) => map_type === BPF_MAP_TYPE_ARENA);
+  const linked = withFunctionNumbers(withAddresses(state, instructions, uses));
+  const handle = loadIntoMachine(state, arena ? withArenaAccesses(linked, inArena, arena.map_flags) : linked);
   if (handle < 0) return handle;
+  if (arena) state.machine.programSetArena(handle, arena.handle);
   const { btf, functionInfo, lineInfo } = debugInfo;
   for (const held of [...maps, ...(btf ? [btf] : [])]) held.references.take();
   const program = state.programs.add(

@@ -87,6 +87,9 @@ export const BPF_REG_9 = 9;
 export const BPF_REG_10 = 10;
 export const MAX_BPF_REG = 11;
 
+// off of BPF_ALU64 | BPF_MOV | BPF_X that casts a pointer between address spaces; imm: the one it goes to << 16 | the one it comes from
+export const BPF_ADDR_SPACE_CAST = 1;
+
 // src of a 64-bit immediate load (BPF_LD | BPF_IMM | BPF_DW)
 export const BPF_PSEUDO_MAP_FD = 1;
 export const BPF_PSEUDO_MAP_VALUE = 2;

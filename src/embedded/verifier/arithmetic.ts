@@ -9,7 +9,7 @@ import type { BinaryOp, Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
 import * as tnum from "./tnum.ts";
-import { isPointer, isScalar, type Pointer, typeName, type Value } from "./values.ts";
+import { isPointer, isScalar, type Pointer, pointer, typeName, type Value } from "./values.ts";
 import type { Walk } from "./walk.ts";
 
 export function alu(walk: Walk, instruction: Instruction): void {
@@ -74,6 +74,10 @@ function move(walk: Walk, instruction: Instruction): void {
     walk.write(dst, scalars.constant(bits === 64 ? BigInt(imm) : BigInt(imm >>> 0)));
     return;
   }
+  if (bits === 64 && off === insn.BPF_ADDR_SPACE_CAST) {
+    castAddressSpace(walk, instruction);
+    return;
+  }
   const widths = bits === 64 ? [0, 8, 16, 32] : [0, 8, 16];
   if (imm !== 0 || !widths.includes(off)) reject("opcode", "BPF_MOV uses reserved fields");
   const value = walk.read(src);
@@ -94,6 +98,25 @@ function move(walk: Walk, instruction: Instruction): void {
   else walk.write(dst, scalars.truncate32(value));
 }
 
+// Address spaces, to and from which pointers are cast: << 16 | from.
+const TO_KERNEL = 1;
+const TO_USER = 1 << 16;
+
+/** Makes a number an arena pointer, or the other way round. */
+function castAddressSpace(walk: Walk, { dst, src, imm }: Instruction): void {
+  if (imm !== TO_KERNEL && imm !== TO_USER) {
+    reject("opcode", "addr_space_cast insn can only convert between address space 1 and 0");
+  }
+  if (!walk.hasArena) {
+    reject("map-reference", "addr_space_cast insn can only be used in a program that has an associated arena");
+  }
+  walk.read(src);
+  walk.write(dst, imm === TO_KERNEL ? ARENA_POINTER : scalars.UNKNOWN);
+}
+
+/** Wherever it points to, the machine keeps its accesses in the arena. */
+const ARENA_POINTER = pointer("arena", { variable: scalars.UNKNOWN });
+
 function combine(walk: Walk, instruction: Instruction, code: number): void {
   const { dst, src, off, imm } = instruction;
   const bits = bitsOf(instruction);
@@ -108,7 +131,9 @@ function combine(walk: Walk, instruction: Instruction, code: number): void {
   if (!fromRegister && signedAllowed && imm === 0) reject("arithmetic", "div by zero");
   if (!fromRegister && shifts.includes(code) && (imm < 0 || imm >= bits)) reject("arithmetic", `invalid shift ${imm}`);
   walk.checkWritable(dst);
-  walk.write(dst, compute(walk, instruction, operation, code, left, right));
+  const inArena = left.kind === "arena" || right.kind === "arena";
+  if (bits === 64) walk.noteArena(inArena, dst);
+  walk.write(dst, inArena ? ARENA_POINTER : compute(walk, instruction, operation, code, left, right));
 }
 
 function compute(

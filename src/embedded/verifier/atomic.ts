@@ -16,14 +16,14 @@ const modifies = (operation: number) =>
 export function atomic(walk: Walk, { dst, src, off, imm }: Instruction, { size }: Access): void {
   if (imm === insn.BPF_LOAD_ACQ) {
     walk.checkWritable(dst);
-    checkTarget(walk, src, "loads from");
+    checkTarget(walk, src, imm, "loads from");
     walk.write(dst, load(walk, { register: src, offset: off, size, atomic: true }));
     return;
   }
   const access = { register: dst, offset: off, size, atomic: true };
   if (imm === insn.BPF_STORE_REL) {
     walk.read(src);
-    checkTarget(walk, dst, "stores into");
+    checkTarget(walk, dst, imm, "stores into");
     store(walk, access, walk.read(src), src);
     return;
   }
@@ -34,7 +34,7 @@ export function atomic(walk: Walk, { dst, src, off, imm }: Instruction, { size }
   for (const register of imm === insn.BPF_CMPXCHG ? [src, 0] : [src]) {
     if (isPointer(walk.read(register)) && walk.mayNotLeak) deny("leak", `R${register} leaks addr into mem`, register);
   }
-  checkTarget(walk, dst, "stores into");
+  checkTarget(walk, dst, imm, "stores into");
   const before = load(walk, access);
   store(walk, access, scalars.UNKNOWN, undefined);
   if (imm === insn.BPF_CMPXCHG) walk.write(0, before);
@@ -43,8 +43,13 @@ export function atomic(walk: Walk, { dst, src, off, imm }: Instruction, { size }
 
 const withoutAtomics: readonly Pointer["kind"][] = ["ctx", "pkt", "pkt_meta"];
 
-function checkTarget(walk: Walk, register: number, verb: string): void {
+/** Those that Linux has no instruction of the processor for. */
+const notInArena: readonly number[] = [insn.BPF_AND, insn.BPF_OR, insn.BPF_XOR].map((code) => code | insn.BPF_FETCH);
+
+function checkTarget(walk: Walk, register: number, operation: number, verb: string): void {
   const base = walk.read(register);
-  if (!isPointer(base) || !withoutAtomics.includes(base.kind)) return;
+  if (!isPointer(base)) return;
+  const isAllowed = base.kind === "arena" ? !notInArena.includes(operation) : !withoutAtomics.includes(base.kind);
+  if (isAllowed) return;
   deny("invalid-access", `BPF_ATOMIC ${verb} R${register} ${base.kind} is not allowed`, register);
 }

@@ -6,6 +6,7 @@ import type { Diagnosis } from "../../diagnosis/diagnosis.ts";
 import { E2BIG } from "../../uapi/errno.ts";
 import { BPF_F_SLEEPABLE } from "../../uapi/flags.ts";
 import * as insn from "../../uapi/insn.ts";
+import { BPF_MAP_TYPE_ARENA } from "../../uapi/map-types.ts";
 import { programModels } from "../programs/programs.ts";
 import { alu } from "./arithmetic.ts";
 import { atomic } from "./atomic.ts";
@@ -15,6 +16,7 @@ import { callHelper, callSubprogram, returnToCaller } from "./calls.ts";
 import { type Checkpoint, covers, inherit, isFinal, takeCheckpoint } from "./checkpoint.ts";
 import { checkStackDepth } from "./depth.ts";
 import { diagnose } from "./diagnose.ts";
+import { callKernelFunction } from "./kernel-functions.ts";
 import { checkUnlocked } from "./locks.ts";
 import { Log } from "./log.ts";
 import { load, store } from "./memory.ts";
@@ -23,7 +25,7 @@ import { deny, Refusal, reject } from "./refusal.ts";
 import { checkReturn } from "./return-value.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
-import { CALL, checkStructure, EXIT, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
+import { CALL, checkStructure, EXIT, isKernelFunctionCall, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
 import { isPacket, isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
 import type { Statistics, Verdict, VerifierInput } from "./verify.ts";
 import { Walk } from "./walk.ts";
@@ -36,8 +38,8 @@ export function explore(input: VerifierInput): Verdict {
     search.run();
     checkStackDepth(input.instructions, search.walk.structure, search.walk.stackDepths);
     const { statistics } = search;
-    const { contextBytes } = search.walk;
-    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics, contextBytes };
+    const { contextBytes, inArena } = search.walk;
+    return { ok: true, log: input.logLevel ? log.finish(statistics) : "", statistics, contextBytes, inArena };
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
     log.message(refusal.message);
@@ -182,7 +184,8 @@ class Search {
     else if (src === 0) walk.write(dst, scalars.constant((BigInt(high) << 32n) | BigInt(imm >>> 0)));
     else if (src === insn.BPF_PSEUDO_MAP_FD || src === insn.BPF_PSEUDO_MAP_IDX) {
       walk.write(dst, pointer("map_ptr", { map: map! }));
-    } else walk.write(dst, pointer("map_value", { map: map!, offset: high >>> 0 }));
+    } else if (map!.type === BPF_MAP_TYPE_ARENA) walk.write(dst, scalars.UNKNOWN);
+    else walk.write(dst, pointer("map_value", { map: map!, offset: high >>> 0 }));
   }
 
   private loadMemory({ opcode, dst, src, off }: Instruction): void {
@@ -233,6 +236,10 @@ class Search {
       this.note("called");
       if (!isLocalCall(instruction)) checkUnlocked(walk, instruction);
       if (!isLocalCall(instruction)) {
+        if (isKernelFunctionCall(instruction)) {
+          callKernelFunction(walk, instruction);
+          return walk.at + 1;
+        }
         const callback = callHelper(walk, instruction);
         if (callback) this.wait(callback.state, callback.start);
         if (isTailCall(instruction) && walk.depth > 0) this.leaveByTailCall();

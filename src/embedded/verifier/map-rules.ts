@@ -1,30 +1,66 @@
 // Which maps a program may name, and which helper goes with which type of map.
 // Linux: kernel/bpf/verifier.c, check_map_prog_compatibility, check_map_func_compatibility
 
-import { EBUSY } from "../../uapi/errno.ts";
+import { EBUSY, EPERM } from "../../uapi/errno.ts";
+import { BPF_F_SLEEPABLE } from "../../uapi/flags.ts";
 import * as id from "../../uapi/helper-ids.ts";
 import * as types from "../../uapi/map-types.ts";
 import { BPF_PROG_TYPE_SOCKET_FILTER } from "../../uapi/program-types.ts";
 import { hasLock } from "./locks.ts";
 import { Refusal, reject } from "./refusal.ts";
-import type { VerifierMap } from "./verify.ts";
+import type { VerifierInput, VerifierMap } from "./verify.ts";
 
-/** Refuses a map that a program of this type, which names `others` too, may not use at all. */
-export function checkMapOfProgram(type: number, map: VerifierMap, others: Iterable<VerifierMap>, at: number): void {
+/** Refuses a map that the program may not use at all. */
+export function checkMapOfProgram(
+  { type, flags, maps, capabilities }: VerifierInput,
+  map: VerifierMap,
+  at: number,
+): void {
   if (type === BPF_PROG_TYPE_SOCKET_FILTER && hasLock(map)) {
     reject("map-reference", "socket filter progs cannot use bpf_spin_lock yet", undefined, at);
   }
   if (map.type === types.BPF_MAP_TYPE_STRUCT_OPS) {
     reject("map-reference", "bpf_struct_ops map cannot be used in prog", undefined, at);
   }
+  if ((flags & BPF_F_SLEEPABLE) !== 0 && !forSleepable.includes(map.type)) {
+    const words = "Sleepable programs can only use array, hash, ringbuf and local storage maps";
+    reject("map-reference", words, undefined, at);
+  }
+  if (map.type === types.BPF_MAP_TYPE_ARENA && !capabilities.perfmon) {
+    throw new Refusal(EPERM, "privilege", "CAP_BPF and CAP_PERFMON are required to use arena", undefined, at);
+  }
+  if (map.type === types.BPF_MAP_TYPE_ARENA && !map.hasAddress) {
+    reject("map-reference", "arena's user address must be set via map_extra or mmap()", undefined, at);
+  }
   const single = oneInProgram.get(map.type);
   if (single === undefined) return;
-  for (const other of others) {
+  for (const other of maps.values()) {
     if (other.type === map.type && other.id !== map.id) {
       throw new Refusal(EBUSY, "map-reference", single, undefined, at);
     }
   }
 }
+
+/** Types that programs which may sleep can use. */
+const forSleepable: readonly number[] = [
+  types.BPF_MAP_TYPE_HASH,
+  types.BPF_MAP_TYPE_ARRAY,
+  types.BPF_MAP_TYPE_PERCPU_HASH,
+  types.BPF_MAP_TYPE_PERCPU_ARRAY,
+  types.BPF_MAP_TYPE_LRU_HASH,
+  types.BPF_MAP_TYPE_LRU_PERCPU_HASH,
+  types.BPF_MAP_TYPE_ARRAY_OF_MAPS,
+  types.BPF_MAP_TYPE_HASH_OF_MAPS,
+  types.BPF_MAP_TYPE_QUEUE,
+  types.BPF_MAP_TYPE_STACK,
+  types.BPF_MAP_TYPE_SK_STORAGE,
+  types.BPF_MAP_TYPE_RINGBUF,
+  types.BPF_MAP_TYPE_INODE_STORAGE,
+  types.BPF_MAP_TYPE_TASK_STORAGE,
+  types.BPF_MAP_TYPE_USER_RINGBUF,
+  types.BPF_MAP_TYPE_CGRP_STORAGE,
+  types.BPF_MAP_TYPE_ARENA,
+];
 
 const ONE_STORAGE = "only one cgroup storage of each type is allowed";
 

@@ -50,6 +50,8 @@ export function load(walk: Walk, access: Access): Value {
     case "xdp_sock":
       checkXdpSocket(register, offset, size);
       break;
+    case "arena":
+      break;
     default:
       deny("invalid-access", `R${register} invalid mem access '${typeName(base)}'`, register);
   }
@@ -89,6 +91,8 @@ export function store(walk: Walk, access: Access, value: Value, valueRegister: n
     case "pkt_meta":
       if (walk.model.packet !== "write") deny("packet-access", "cannot write into packet", register);
       checkPacket(base, register, offset, size);
+      return;
+    case "arena":
       return;
     default:
       deny("invalid-access", `R${register} invalid mem access '${typeName(base)}'`, register);
@@ -155,6 +159,8 @@ function checkBase(walk: Walk, { register, offset, size, atomic }: Access): Poin
   const base = walk.read(register);
   if (base.kind === "scalar") deny("invalid-access", `R${register} invalid mem access 'scalar'`, register);
   if (base.nullable) deny("null-check", `R${register} invalid mem access '${typeName(base)}'`, register);
+  walk.noteArena(base.kind === "arena", register);
+  if (base.kind === "arena") return base;
   const strict = atomic || base.kind === "fp" || (walk.input.flags & BPF_F_STRICT_ALIGNMENT) !== 0;
   if (strict) checkAlignment(base, offset, size);
   return base;

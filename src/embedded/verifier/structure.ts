@@ -5,8 +5,9 @@ import { type Instruction, LD_IMM64 } from "../../asm/instruction.ts";
 import { EBADF, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { BPF_FUNC_tail_call } from "../../uapi/helper-ids.ts";
 import * as insn from "../../uapi/insn.ts";
-import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
+import { BPF_MAP_TYPE_ARENA, BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
 import { prototypes } from "../helpers/prototypes.ts";
+import { findKernelFunction, isMissing } from "./kernel-functions.ts";
 import { checkMapOfProgram } from "./map-rules.ts";
 import { Refusal, reject } from "./refusal.ts";
 import type { VerifierInput, VerifierMap } from "./verify.ts";
@@ -33,7 +34,7 @@ const MAX_SUBPROGRAMS = 256;
 
 export function checkStructure(input: VerifierInput): Structure {
   const { instructions } = input;
-  const starts = findSubprograms(instructions);
+  const starts = findSubprograms(input);
   checkJumps(instructions, starts);
   checkTailCalls(input, starts);
   checkOpcodes(input);
@@ -51,6 +52,9 @@ export const isTailCall = ({ opcode, src, imm }: Instruction): boolean =>
 
 export const isLocalCall = ({ opcode, src }: Instruction): boolean => opcode === CALL && src === insn.BPF_PSEUDO_CALL;
 
+export const isKernelFunctionCall = ({ opcode, src }: Instruction): boolean =>
+  opcode === CALL && src === insn.BPF_PSEUDO_KFUNC_CALL;
+
 /** Whether it loads the address of a subprogram, which lies as far from the next slot as its immediate says. */
 export const namesFunction = ({ opcode, src }: Instruction): boolean =>
   opcode === LD_IMM64 && src === insn.BPF_PSEUDO_FUNC;
@@ -66,13 +70,12 @@ const isCallingBack = ({ opcode, src, imm }: Instruction) =>
   opcode === CALL && src === 0 && prototypes.get(imm)?.callsBack !== undefined;
 const isGoto = (opcode: number) => opcode === JA || opcode === JA32;
 
-function findSubprograms(instructions: readonly Instruction[]): number[] {
+function findSubprograms(input: VerifierInput): number[] {
+  const { instructions } = input;
   if (instructions.length === 0) reject("fall-through", "last insn is not an exit or jmp");
   const starts = new Set([0]);
   instructions.forEach((instruction, at) => {
-    if (instruction.opcode === CALL && instruction.src === insn.BPF_PSEUDO_KFUNC_CALL) {
-      reject("unsupported", `kernel function ${instruction.imm} is not in the embedded kernel`, undefined, at);
-    }
+    if (isKernelFunctionCall(instruction) && !isMissing(instruction)) findKernelFunction(input, instruction, at);
     if (!isLocalCall(instruction) && !namesFunction(instruction)) return;
     const target = at + 1 + instruction.imm;
     if (target < 0 || target >= instructions.length) reject("jump", "call to invalid destination", undefined, at);
@@ -113,7 +116,8 @@ function checkTailCalls({ instructions, functions }: VerifierInput, starts: read
   }
 }
 
-function checkOpcodes({ type, instructions, maps }: VerifierInput): void {
+function checkOpcodes(input: VerifierInput): void {
+  const { instructions, maps } = input;
   for (let at = 0; at < instructions.length; at++) {
     const instruction = instructions[at]!;
     const { opcode, imm } = instruction;
@@ -132,7 +136,7 @@ function checkOpcodes({ type, instructions, maps }: VerifierInput): void {
     if (instruction.src !== 0 && !namesFunction(instruction)) {
       const map = maps.get(at);
       checkMapReference(instruction, next, at, map);
-      if (map) checkMapOfProgram(type, map, maps.values(), at);
+      if (map) checkMapOfProgram(input, map, at);
     }
     at++;
   }
@@ -151,7 +155,7 @@ function checkMapReference(
   const plain = src === insn.BPF_PSEUDO_MAP_FD || src === insn.BPF_PSEUDO_MAP_IDX;
   if (!value && !(plain && next.imm === 0)) reject("opcode", "unrecognized bpf_ld_imm64 insn", undefined, at);
   if (!map) throw new Refusal(EBADF, "map-reference", `fd ${imm} is not pointing to valid bpf_map`, undefined, at);
-  if (!value) return;
+  if (!value || map.type === BPF_MAP_TYPE_ARENA) return;
   const offset = next.imm >>> 0;
   if (map.type !== BPF_MAP_TYPE_ARRAY) {
     reject("map-reference", "no direct value access support for this map type", undefined, at);

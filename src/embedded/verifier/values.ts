@@ -6,6 +6,7 @@ import * as scalars from "./scalar.ts";
 import type { VerifierMap } from "./verify.ts";
 
 export type PointerKind =
+  | "arena"
   | "ctx"
   | "dynptr_ptr"
   | "fp"
@@ -81,6 +82,7 @@ export function print(value: Value): string {
   if (kind === "fp" && scalars.isConstant(variable)) {
     return `fp${frame > 0 ? `[${frame}]` : ""}${offset + Number(scalars.numberOf(variable))}`;
   }
+  if (kind === "arena") return kind;
   const parts: string[] = [];
   if (id) parts.push(`id=${id}`);
   if (reference) parts.push(`ref_id=${reference}`);

@@ -3,6 +3,7 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import type { Diagnosis, SourceLocation } from "../../diagnosis/diagnosis.ts";
+import type { KernelFunction } from "../kernel-functions.ts";
 import type { SpecialField } from "../maps/special-fields.ts";
 import { explore } from "./explore.ts";
 
@@ -18,6 +19,8 @@ export interface VerifierInput {
   readonly instructions: readonly Instruction[];
   /** The map that each 64-bit immediate load names, by its slot; a load that is missing here named none. */
   readonly maps: ReadonlyMap<number, VerifierMap>;
+  /** The functions of the kernel that programs may call, by BTF id. */
+  readonly kernelFunctions?: ReadonlyMap<number, KernelFunction>;
   /** 0 none, 1 the refused path, 2 every path with full states; 4 statistics. */
   readonly logLevel: number;
   readonly capabilities: { readonly bpf: boolean; readonly perfmon: boolean };
@@ -48,6 +51,8 @@ export interface VerifierMap {
   /** BPF_F_… */
   readonly flags: number;
   readonly frozen: boolean;
+  /** Of an arena: whether it has an address in user space. */
+  readonly hasAddress?: boolean;
   /** Whether its value has a BTF type. */
   readonly typed?: boolean;
   /** Parts of a value that the kernel keeps for itself. */
@@ -81,6 +86,8 @@ export type Verdict =
       readonly statistics: Statistics;
       /** Bytes of the context that the program may access. */
       readonly contextBytes: number;
+      /** Slots of the instructions that work on arena pointers. */
+      readonly inArena: ReadonlySet<number>;
     }
   | {
       readonly ok: false;

@@ -1,5 +1,6 @@
 // One path through the program as it is being walked: the current state, and how the parts of the verifier read and change it.
 
+import { BPF_MAP_TYPE_ARENA } from "../../uapi/map-types.ts";
 import type { ProgramModel } from "../programs/model.ts";
 import { markPrecise } from "./checkpoint.ts";
 import { deny, reject } from "./refusal.ts";
@@ -25,6 +26,10 @@ export class Walk {
   touched = 0;
   /** Bytes of the context that were accessed. */
   contextBytes = 0;
+  /** Whether the program names an arena. */
+  readonly hasArena: boolean;
+  /** Slots of loads, stores and 64-bit operations, and whether they work on arena pointers. */
+  private readonly arenaUses = new Map<number, boolean>();
   private lastId = 0;
 
   constructor(input: VerifierInput, structure: Structure, model: ProgramModel, state: State) {
@@ -33,6 +38,7 @@ export class Walk {
     this.model = model;
     this.mayNotLeak = !input.capabilities.perfmon;
     this.state = state;
+    this.hasArena = [...input.maps.values()].some(({ type }) => type === BPF_MAP_TYPE_ARENA);
     this.stackDepths = structure.starts.map(() => 0);
   }
 
@@ -43,6 +49,20 @@ export class Walk {
 
   get frame(): Frame {
     return this.state.frames[this.depth]!;
+  }
+
+  /** The machine does otherwise what works on arena pointers, so that an instruction always does, or never. */
+  noteArena(isArena: boolean, register: number): void {
+    if (!this.hasArena) return;
+    if ((this.arenaUses.get(this.at) ?? isArena) !== isArena) {
+      reject("context", "same insn cannot be used with different pointers", register);
+    }
+    this.arenaUses.set(this.at, isArena);
+  }
+
+  /** Slots of the instructions that work on arena pointers. */
+  get inArena(): ReadonlySet<number> {
+    return new Set([...this.arenaUses].flatMap(([at, isArena]) => (isArena ? [at] : [])));
   }
 
   newId(): number {
