@@ -6,7 +6,7 @@ import { BPF_EXIST, BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_F_ZERO_SEED, BPF_NOEXIST 
 import { allocate, allocateZeroed, free } from "./allocator.ts";
 import { copy, equal } from "./bytes.ts";
 import { Jhash, jhash } from "./jhash.ts";
-import { DEFERRED, DEPTH, PAGE_BYTES } from "./layout.ts";
+import { DEFERRED, DEPTH, PAGE_BYTES, RESULT } from "./layout.ts";
 import { MapHeader } from "./map.ts";
 import { nextRandom } from "./random.ts";
 import { clearFields, setValue, Values } from "./values.ts";
@@ -178,6 +178,34 @@ export function hashFirstKey(map: MapHeader, bucket: u32): usize {
 export function hashKeyBehind(_map: MapHeader, key: usize): usize {
   const next = changetype<Element>(key - offsetof<Element>()).next;
   return next ? keyOf(changetype<Element>(next)) : 0;
+}
+
+/**
+ * Copies the keys and values of whole buckets, from `bucket` on, as long as they fit: at most `room` of each, side by side.
+ * How many; the next bucket is left at RESULT.
+ */
+export function hashCopyBuckets(
+  map: MapHeader,
+  bucket: u32,
+  room: u32,
+  keys: usize,
+  values: usize,
+  valueBytes: u32,
+): u32 {
+  let count: u32 = 0;
+  for (; bucket <= map.mask; ++bucket) {
+    let at = count;
+    let element = load<usize>(bucketAt(map, bucket));
+    for (; element && at < room; element = load<usize>(element)) {
+      copy(keys + at * map.keySize, element + KEY, map.keySize);
+      copy(values + at * valueBytes, valueOf(map, changetype<Element>(element)), valueBytes);
+      at += 1;
+    }
+    if (element) break;
+    count = at;
+  }
+  store<u32>(RESULT, bucket);
+  return count;
 }
 
 /** BPF_EXIST, BPF_NOEXIST, and whether a new element may be added. */
