@@ -4,7 +4,7 @@ import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../src/uapi/flags.ts";
 import { allocatePages, freePages } from "./allocator.ts";
 import { MapHeader } from "./map.ts";
-import { replaceValue, setValue } from "./values.ts";
+import { setValue, Values } from "./values.ts";
 
 /** Allocates `copies` of each value: one, or one a CPU. */
 export function initialize(map: MapHeader, copies: u32): i32 {
@@ -31,7 +31,7 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
   if (error) return error;
   const old = map.data + load<u32>(key) * map.stride;
   if (flags & BPF_F_LOCK) setValue(map, old, value);
-  else replaceValue(map, old, value);
+  else Values.replace(map, old, value);
   return 0;
 }
 

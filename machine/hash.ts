@@ -5,11 +5,11 @@ import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_F_ZERO_SEED, BPF_NOEXIST } from "../src/uapi/flags.ts";
 import { allocate, allocateZeroed, free } from "./allocator.ts";
 import { copy, equal } from "./bytes.ts";
-import { jhash, jhash1, jhash2, jhash4 } from "./jhash.ts";
-import { DEFERRED, DEPTH, PAGE_BYTES } from "./layout.ts";
+import { Jhash, jhash } from "./jhash.ts";
+import { DEFERRED, DEPTH, PAGE_BYTES, RESULT } from "./layout.ts";
 import { MapHeader } from "./map.ts";
 import { nextRandom } from "./random.ts";
-import { clearFields, replaceValue, setValue } from "./values.ts";
+import { clearFields, setValue, Values } from "./values.ts";
 
 @unmanaged
 export class Element {
@@ -72,7 +72,7 @@ export function lookup(map: MapHeader, key: usize): usize {
   const bytes = map.keySize;
   if (bytes == 4) {
     const wanted = load<u32>(key);
-    let element = load<usize>(bucketAt(map, jhash1(key, map.seed) & map.mask));
+    let element = load<usize>(bucketAt(map, Jhash.of4(key, map.seed) & map.mask));
     // The first one before the loop, which costs the engine a check of its own.
     if (!element) return 0;
     if (load<u32>(element, KEY) == wanted) return element + KEY + 8;
@@ -83,13 +83,18 @@ export function lookup(map: MapHeader, key: usize): usize {
   if (bytes == 16) {
     const first = load<u64>(key);
     const second = load<u64>(key, 8);
-    let element = load<usize>(bucketAt(map, jhash4(key, map.seed) & map.mask));
+    let element = load<usize>(bucketAt(map, Jhash.of16(key, map.seed) & map.mask));
     if (!element) return 0;
     if (load<u64>(element, KEY) == first && load<u64>(element, KEY + 8) == second) return element + KEY + 16;
     do element = load<usize>(element);
     while (element && (load<u64>(element, KEY) != first || load<u64>(element, KEY + 8) != second));
     return element ? element + KEY + 16 : 0;
   }
+  return find(map, key);
+}
+
+/** As `lookup`, for maps that are looked up less often. */
+export function find(map: MapHeader, key: usize): usize {
   const link = findLink(map, key, hashOf(map, key));
   return link ? load<usize>(link) + KEY + keyStride(map) : 0;
 }
@@ -97,8 +102,8 @@ export function lookup(map: MapHeader, key: usize): usize {
 export function update(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
   const existence = flags & ~(<u64>BPF_F_LOCK);
   if (existence > <u64>BPF_EXIST || (existence != flags && !map.hasLock)) return -EINVAL;
-  const hash = hashOf(map, key);
-  const link = findLink(map, key, hash);
+  const hash = Inlined.hashOf(map, key);
+  const link = Inlined.findLink(map, key, hash);
   if (existence || !link) {
     const error = checkExistence(map, link, existence);
     if (error) return error;
@@ -107,7 +112,7 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
     const element = take(map);
     if (!element) return -ENOMEM;
     insert(map, element, key, hash);
-    replaceValue(map, valueOf(map, element), value);
+    Values.replace(map, valueOf(map, element), value);
     return 0;
   }
   const old = load<Element>(link);
@@ -125,16 +130,10 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
   store<usize>(link, old.next);
   element.next = load<usize>(bucket);
   store<usize>(bucket, changetype<usize>(element));
-  if (element != old) {
-    element.hash = hash;
-    copyKey(map, keyOf(element), key);
-  }
-  replaceValue(map, valueOf(map, element), value);
-  if (element == old) return 0;
-  if (map.spare) {
-    if (map.fields) clearFields(map, valueOf(map, old));
-    map.spare = changetype<usize>(old);
-  } else give(map, old);
+  element.hash = hash;
+  Inlined.copyKey(map, keyOf(element), key);
+  Values.replace(map, valueOf(map, element), value);
+  if (element != old) giveReplaced(map, old);
   return 0;
 }
 
@@ -181,6 +180,34 @@ export function hashKeyBehind(_map: MapHeader, key: usize): usize {
   return next ? keyOf(changetype<Element>(next)) : 0;
 }
 
+/**
+ * Copies the keys and values of whole buckets, from `bucket` on, as long as they fit: at most `room` of each, side by side.
+ * How many; the next bucket is left at RESULT.
+ */
+export function hashCopyBuckets(
+  map: MapHeader,
+  bucket: u32,
+  room: u32,
+  keys: usize,
+  values: usize,
+  valueBytes: u32,
+): u32 {
+  let count: u32 = 0;
+  for (; bucket <= map.mask; ++bucket) {
+    let at = count;
+    let element = load<usize>(bucketAt(map, bucket));
+    for (; element && at < room; element = load<usize>(element)) {
+      copy(keys + at * map.keySize, element + KEY, map.keySize);
+      copy(values + at * valueBytes, valueOf(map, changetype<Element>(element)), valueBytes);
+      at += 1;
+    }
+    if (element) break;
+    count = at;
+  }
+  store<u32>(RESULT, bucket);
+  return count;
+}
+
 /** BPF_EXIST, BPF_NOEXIST, and whether a new element may be added. */
 export function checkExistence(map: MapHeader, link: usize, flags: u64): i32 {
   if (link) return flags == BPF_NOEXIST ? -EEXIST : 0;
@@ -189,48 +216,12 @@ export function checkExistence(map: MapHeader, link: usize, flags: u64): i32 {
 }
 
 export function hashOf(map: MapHeader, key: usize): u32 {
-  const bytes = map.keySize;
-  if (bytes == 4) return jhash1(key, map.seed);
-  if (bytes == 8) return jhash2(key, map.seed);
-  if (bytes == 16) return jhash4(key, map.seed);
-  return jhash(key, bytes, map.seed);
+  return Inlined.hashOf(map, key);
 }
 
 /** Where the address of a key's element stands: in its bucket, or in the element before it. 0 where the key is missing. */
 export function findLink(map: MapHeader, key: usize, hash: u32): usize {
-  const bytes = map.keySize;
-  let link = bucketAt(map, hash & map.mask);
-  let element = load<usize>(link);
-  if (bytes == 4) {
-    const wanted = load<u32>(key);
-    if (!element) return 0;
-    if (load<u32>(element, KEY) == wanted) return link;
-    while (element && load<u32>(element, KEY) != wanted) {
-      link = element;
-      element = load<usize>(element);
-    }
-  } else if (bytes == 8) {
-    const wanted = load<u64>(key);
-    while (element && load<u64>(element, KEY) != wanted) {
-      link = element;
-      element = load<usize>(element);
-    }
-  } else if (bytes == 16) {
-    const first = load<u64>(key);
-    const second = load<u64>(key, 8);
-    if (!element) return 0;
-    if (load<u64>(element, KEY) == first && load<u64>(element, KEY + 8) == second) return link;
-    while (element && (load<u64>(element, KEY) != first || load<u64>(element, KEY + 8) != second)) {
-      link = element;
-      element = load<usize>(element);
-    }
-  } else {
-    while (element && (load<u32>(element, HASH) != hash || !equal(element + KEY, key, bytes))) {
-      link = element;
-      element = load<usize>(element);
-    }
-  }
-  return element ? link : 0;
+  return Inlined.findLink(map, key, hash);
 }
 
 export function keyOf(element: Element): usize {
@@ -313,12 +304,17 @@ function takeUnused(map: MapHeader): Element | null {
 }
 
 function copyKey(map: MapHeader, to: usize, from: usize): void {
-  const bytes = map.keySize;
-  if (bytes == 4) store<u32>(to, load<u32>(from));
-  else if (bytes == 16) {
-    store<u64>(to, load<u64>(from));
-    store<u64>(to, load<u64>(from, 8), 8);
-  } else copy(to, from, bytes);
+  Inlined.copyKey(map, to, from);
+}
+
+/** An element of a preallocated map takes the place of the next one that is replaced. */
+function giveReplaced(map: MapHeader, element: Element): void {
+  if (!map.spare) {
+    give(map, element);
+    return;
+  }
+  if (map.fields) clearFields(map, valueOf(map, element));
+  map.spare = changetype<usize>(element);
 }
 
 /** Gives an element back: at once where preallocated, otherwise when no program runs. */
@@ -370,6 +366,65 @@ function addChunk(map: MapHeader, bytes: u32): bool {
   map.unusedEnd = map.unused + bytes;
   map.memory += bytes;
   return true;
+}
+
+/** What is compiled into an update, and into the functions of the same names: a call costs as much as what they do. */
+class Inlined {
+  @inline
+  static hashOf(map: MapHeader, key: usize): u32 {
+    const bytes = map.keySize;
+    if (bytes == 4) return Jhash.of4(key, map.seed);
+    if (bytes == 8) return Jhash.of8(key, map.seed);
+    if (bytes == 16) return Jhash.of16(key, map.seed);
+    return jhash(key, bytes, map.seed);
+  }
+
+  @inline
+  static findLink(map: MapHeader, key: usize, hash: u32): usize {
+    const bytes = map.keySize;
+    let link = bucketAt(map, hash & map.mask);
+    let element = load<usize>(link);
+    if (bytes == 4) {
+      const wanted = load<u32>(key);
+      if (!element) return 0;
+      if (load<u32>(element, KEY) == wanted) return link;
+      while (element && load<u32>(element, KEY) != wanted) {
+        link = element;
+        element = load<usize>(element);
+      }
+    } else if (bytes == 8) {
+      const wanted = load<u64>(key);
+      while (element && load<u64>(element, KEY) != wanted) {
+        link = element;
+        element = load<usize>(element);
+      }
+    } else if (bytes == 16) {
+      const first = load<u64>(key);
+      const second = load<u64>(key, 8);
+      if (!element) return 0;
+      if (load<u64>(element, KEY) == first && load<u64>(element, KEY + 8) == second) return link;
+      while (element && (load<u64>(element, KEY) != first || load<u64>(element, KEY + 8) != second)) {
+        link = element;
+        element = load<usize>(element);
+      }
+    } else {
+      while (element && (load<u32>(element, HASH) != hash || !equal(element + KEY, key, bytes))) {
+        link = element;
+        element = load<usize>(element);
+      }
+    }
+    return element ? link : 0;
+  }
+
+  @inline
+  static copyKey(map: MapHeader, to: usize, from: usize): void {
+    const bytes = map.keySize;
+    if (bytes == 4) store<u32>(to, load<u32>(from));
+    else if (bytes == 16) {
+      store<u64>(to, load<u64>(from));
+      store<u64>(to, load<u64>(from, 8), 8);
+    } else copy(to, from, bytes);
+  }
 }
 
 function bucketAt(map: MapHeader, index: u32): usize {

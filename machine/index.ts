@@ -12,7 +12,7 @@ import {
 import * as arena from "./arena.ts";
 import { arenaAt, arenaMap, arenaUserPages } from "./arena.ts";
 import { devmapHashSet, devmapHashTake } from "./devmap-hash.ts";
-import { hashBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
+import { hashBuckets, hashCopyBuckets, hashFirstKey, hashKeyBehind } from "./hash.ts";
 import { programRun } from "./interpreter.ts";
 import { BUDGET, CPUS, RESULT } from "./layout.ts";
 import * as maps from "./map.ts";
@@ -49,6 +49,7 @@ export {
   free,
   freePages,
   hashBuckets,
+  hashCopyBuckets,
   hashFirstKey,
   hashKeyBehind,
   mapCreate,

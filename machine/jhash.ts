@@ -34,37 +34,43 @@ export function jhash(key: usize, bytes: u32, seed: u32): u32 {
   return final(a, b, c);
 }
 
-/** `jhash` of 4 bytes. */
-export function jhash1(key: usize, seed: u32): u32 {
-  const start = INITIAL + 4 + seed;
-  return final(start + load<u32>(key), start, start);
-}
+/** Frequent sizes, compiled into whoever asks: a call costs as much as the hash. */
+export class Jhash {
+  /** `jhash` of 4 bytes. */
+  @inline
+  static of4(key: usize, seed: u32): u32 {
+    const start = INITIAL + 4 + seed;
+    return final(start + load<u32>(key), start, start);
+  }
 
-/** `jhash` of 8 bytes. */
-export function jhash2(key: usize, seed: u32): u32 {
-  const start = INITIAL + 8 + seed;
-  return final(start + load<u32>(key), start + load<u32>(key, 4), start);
-}
+  /** `jhash` of 8 bytes. */
+  @inline
+  static of8(key: usize, seed: u32): u32 {
+    const start = INITIAL + 8 + seed;
+    return final(start + load<u32>(key), start + load<u32>(key, 4), start);
+  }
 
-/** `jhash` of 16 bytes. */
-export function jhash4(key: usize, seed: u32): u32 {
-  const start = INITIAL + 16 + seed;
-  let a = start + load<u32>(key);
-  let b = start + load<u32>(key, 4);
-  let c = start + load<u32>(key, 8);
-  a = (a - c) ^ rotl(c, 4);
-  c += b;
-  b = (b - a) ^ rotl(a, 6);
-  a += c;
-  c = (c - b) ^ rotl(b, 8);
-  b += a;
-  a = (a - c) ^ rotl(c, 16);
-  c += b;
-  b = (b - a) ^ rotl(a, 19);
-  a += c;
-  c = (c - b) ^ rotl(b, 4);
-  b += a;
-  return final(a + load<u32>(key, 12), b, c);
+  /** `jhash` of 16 bytes. */
+  @inline
+  static of16(key: usize, seed: u32): u32 {
+    const start = INITIAL + 16 + seed;
+    let a = start + load<u32>(key);
+    let b = start + load<u32>(key, 4);
+    let c = start + load<u32>(key, 8);
+    a = (a - c) ^ rotl(c, 4);
+    c += b;
+    b = (b - a) ^ rotl(a, 6);
+    a += c;
+    c = (c - b) ^ rotl(b, 8);
+    b += a;
+    a = (a - c) ^ rotl(c, 16);
+    c += b;
+    b = (b - a) ^ rotl(a, 19);
+    a += c;
+    c = (c - b) ^ rotl(b, 4);
+    b += a;
+    return final(a + load<u32>(key, 12), b, c);
+  }
 }
 
 function final(a: u32, b: u32, c: u32): u32 {

@@ -186,32 +186,10 @@ export function mapData(map: MapHeader): usize {
 
 /** Address of a key's value, in a per-CPU map that of CPU 0; 0 where there is none. A map of maps gives the address of a map. */
 export function mapLookup(map: MapHeader, key: usize): usize {
-  // The two that are hot, before a jump through a table.
+  // The two that are hot, before a call and a jump through a table.
   if (map.type == BPF_MAP_TYPE_HASH) return hash.lookup(map, key);
   if (map.type == BPF_MAP_TYPE_ARRAY) return array.lookup(map, key);
-  switch (map.type) {
-    case BPF_MAP_TYPE_PERCPU_ARRAY:
-      return percpuArray.lookup(map, key);
-    case BPF_MAP_TYPE_PERCPU_HASH:
-    case BPF_MAP_TYPE_LRU_HASH:
-    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-      return hash.lookup(map, key);
-    case BPF_MAP_TYPE_HASH_OF_MAPS: {
-      const value = hash.lookup(map, key);
-      return value ? load<usize>(value) : 0;
-    }
-    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
-    case BPF_MAP_TYPE_CPUMAP:
-    case BPF_MAP_TYPE_DEVMAP:
-    case BPF_MAP_TYPE_XSKMAP:
-      return pointerArray.lookup(map, key);
-    case BPF_MAP_TYPE_DEVMAP_HASH:
-      return devmapHash.lookup(map, key);
-    case BPF_MAP_TYPE_LPM_TRIE:
-      return trie.lookup(map, key);
-    default:
-      return 0;
-  }
+  return lookupOther(map, key);
 }
 
 /** As `mapLookup`, but of one CPU, and as a program does it, which keeps the key in an LRU hash. bpf_map_lookup_elem, bpf_map_lookup_percpu_elem. */
@@ -225,24 +203,11 @@ export function mapLookupOn(map: MapHeader, key: usize, cpu: u32): usize {
 
 /** Sets a value, in a per-CPU map that of the running CPU. 0 or -errno. */
 export function mapUpdate(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
-  if (map.type == BPF_MAP_TYPE_HASH) return hash.update(map, key, value, flags);
-  if (map.type == BPF_MAP_TYPE_ARRAY) return array.update(map, key, value, flags);
-  switch (map.type) {
-    case BPF_MAP_TYPE_PERCPU_ARRAY:
-      return percpuArray.update(map, key, value, flags, load<u32>(CPU));
-    case BPF_MAP_TYPE_HASH_OF_MAPS:
-      return hash.update(map, key, value, flags);
-    case BPF_MAP_TYPE_PERCPU_HASH:
-      return percpuHash.update(map, key, value, flags, load<u32>(CPU));
-    case BPF_MAP_TYPE_LRU_HASH:
-      return lru.update(map, key, value, flags);
-    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-      return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
-    case BPF_MAP_TYPE_LPM_TRIE:
-      return trie.update(map, key, value, flags);
-    default:
-      return -EINVAL;
+  if (map.type == BPF_MAP_TYPE_HASH || map.type == BPF_MAP_TYPE_HASH_OF_MAPS) {
+    return hash.update(map, key, value, flags);
   }
+  if (map.type == BPF_MAP_TYPE_ARRAY) return array.update(map, key, value, flags);
+  return updateOther(map, key, value, flags);
 }
 
 /** Sets the values of all CPUs, which lie a stride apart. 0 or -errno. */
@@ -351,6 +316,49 @@ export function isPerCpu(map: MapHeader): bool {
       return true;
     default:
       return false;
+  }
+}
+
+function lookupOther(map: MapHeader, key: usize): usize {
+  switch (map.type) {
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return percpuArray.lookup(map, key);
+    case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return hash.find(map, key);
+    case BPF_MAP_TYPE_HASH_OF_MAPS: {
+      const value = hash.find(map, key);
+      return value ? load<usize>(value) : 0;
+    }
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CPUMAP:
+    case BPF_MAP_TYPE_DEVMAP:
+    case BPF_MAP_TYPE_XSKMAP:
+      return pointerArray.lookup(map, key);
+    case BPF_MAP_TYPE_DEVMAP_HASH:
+      return devmapHash.lookup(map, key);
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.lookup(map, key);
+    default:
+      return 0;
+  }
+}
+
+function updateOther(map: MapHeader, key: usize, value: usize, flags: u64): i32 {
+  switch (map.type) {
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return percpuArray.update(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return percpuHash.update(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_LRU_HASH:
+      return lru.update(map, key, value, flags);
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return trie.update(map, key, value, flags);
+    default:
+      return -EINVAL;
   }
 }
 

@@ -1,6 +1,7 @@
 // Codecs of C's arrays and structs, made of the codecs of their parts.
 
 import { bytesAt, type Codec, CodecError, encodeAt, type Infer, type Member, shown } from "./codec.ts";
+import { structDecoder } from "./struct-decoder.ts";
 
 /** `length` values, one after the other. */
 // biome-ignore lint/suspicious/noExplicitAny: a codec is invariant in its type, so no other type takes every codec
@@ -80,15 +81,7 @@ export function structAt(
         encodeAt(member.name, member.codec, part, view, offset + member.offset);
       }
     },
-    decode(view, offset) {
-      const value: Record<string, unknown> = {};
-      for (const member of members) {
-        const part = member.codec.decode(view, offset + member.offset);
-        if (member.name === "") Object.assign(value, part);
-        else value[member.name] = part;
-      }
-      return value;
-    },
+    decode: structDecoder(members),
   };
 }
 

@@ -91,6 +91,13 @@ export interface Machine {
 
   /** Number of buckets of a hash. */
   hashBuckets(map: number): number;
+  /**
+   * Copies the keys and values of whole buckets, from `bucket` on, as long as they fit: at most `room` of each, side by side.
+   * The next bucket is left at RESULT.
+   *
+   * @returns how many
+   */
+  hashCopyBuckets(map: number, bucket: number, room: number, keys: number, values: number, valueBytes: number): number;
   /** Address of the first key of a hash's bucket; 0 where it is empty. */
   hashFirstKey(map: number, bucket: number): number;
   /** Address of the key behind one in the same bucket; 0 where that was the last. */

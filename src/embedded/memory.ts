@@ -6,7 +6,8 @@ import type { Machine } from "./machine.ts";
 /** A pointer argument: a caller's bytes, or null. */
 export type UserPointer = Uint8Array | UserMemory | null | undefined;
 
-const SCRATCH = 4096;
+/** Bytes for one command, unless it needs more. */
+export const SCRATCH = 4096;
 
 /** The caller's bytes at a pointer, undefined where it is null. */
 export function bytesAt(pointer: UserPointer): Uint8Array | undefined {
@@ -59,27 +60,27 @@ export class MachineMemory {
     return address;
   }
 
-  /** Copies a caller's first `size` bytes to an address. Returns false (EFAULT) where there are fewer. */
-  copyIn(pointer: UserPointer, address: number, size: number): boolean {
+  /** Copies `size` bytes of a caller, from `offset` on, to an address. Returns false (EFAULT) where there are fewer. */
+  copyIn(pointer: UserPointer, address: number, size: number, offset = 0): boolean {
     if (size === 0) return true;
     const bytes = bytesAt(pointer);
-    if (bytes === undefined || bytes.length < size) return false;
+    if (bytes === undefined || bytes.length < offset + size) return false;
     this.reach(address + size);
     const { u8 } = this;
-    if (size > 64) u8.set(bytes.length === size ? bytes : bytes.subarray(0, size), address);
-    else for (let i = 0; i < size; i++) u8[address + i] = bytes[i] as number;
+    if (size > 64) u8.set(bytes.length === size ? bytes : bytes.subarray(offset, offset + size), address);
+    else for (let i = 0; i < size; i++) u8[address + i] = bytes[offset + i] as number;
     return true;
   }
 
-  /** Copies from an address to a caller's bytes. Returns false (EFAULT) where there are fewer. */
-  copyOut(address: number, pointer: UserPointer, size: number): boolean {
+  /** Copies from an address to a caller's bytes, from `offset` on. Returns false (EFAULT) where there are fewer. */
+  copyOut(address: number, pointer: UserPointer, size: number, offset = 0): boolean {
     if (size === 0) return true;
     const bytes = bytesAt(pointer);
-    if (bytes === undefined || bytes.length < size) return false;
+    if (bytes === undefined || bytes.length < offset + size) return false;
     this.reach(address + size);
     const { u8 } = this;
-    if (size > 64) bytes.set(u8.subarray(address, address + size));
-    else for (let i = 0; i < size; i++) bytes[i] = u8[address + i] as number;
+    if (size > 64) bytes.set(u8.subarray(address, address + size), offset);
+    else for (let i = 0; i < size; i++) bytes[offset + i] = u8[address + i] as number;
     return true;
   }
 }

@@ -1,13 +1,15 @@
 // The batch commands: many elements in one call. Hashes are read bucket by bucket, other maps key by key.
 // Linux: generic_map_*_batch in kernel/bpf/syscall.c, __htab_map_lookup_and_delete_batch in kernel/bpf/hashtab.c
 
+import { RESULT } from "../../../machine/layout.ts";
 import type * as commands from "../../uapi/commands.ts";
 import { EFAULT, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTSUPP } from "../../uapi/errno.ts";
 import * as types from "../../uapi/map-types.ts";
-import { bytesAt, type UserPointer } from "../memory.ts";
+import { SCRATCH } from "../memory.ts";
 import type { KernelState } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
 import { findMapFile, lockFlags, type MapAccess, type MapFile, mayAccess } from "./elements.ts";
+import { walk } from "./machine-elements.ts";
 import { type EmbeddedMap, stride } from "./map.ts";
 
 type LookupBatch = CommandAttr<typeof commands.BPF_MAP_LOOKUP_BATCH>;
@@ -54,8 +56,8 @@ export const updateBatch = (state: KernelState, attr: UpdateBatch): number =>
     if (!batchesOf.has(map.map_type) || update === undefined) return undefined;
     return forEachKey(state, map, attr, (key, index) => {
       const value = key + stride(map.key_size);
-      const from = part(attr.values, index * map.userValueSize);
-      if (!state.memory.copyIn(from, value, map.userValueSize)) return -EFAULT;
+      const { userValueSize } = map;
+      if (!state.memory.copyIn(attr.values, value, userValueSize, index * userValueSize)) return -EFAULT;
       return update(state, map, key, value, Number(attr.elem_flags), file);
     });
   });
@@ -94,7 +96,7 @@ function forEachKey(
   for (; attr.count < asked; attr.count++) {
     const key = state.memory.scratch(stride(map.key_size) + map.userValueSize);
     if (key === 0) return -ENOMEM;
-    if (!state.memory.copyIn(part(attr.keys, attr.count * map.key_size), key, map.key_size)) return -EFAULT;
+    if (!state.memory.copyIn(attr.keys, key, map.key_size, attr.count * map.key_size)) return -EFAULT;
     const result = change(key, attr.count);
     if (result !== 0) return result;
   }
@@ -127,8 +129,8 @@ function lookupByKey(state: KernelState, map: EmbeddedMap, attr: LookupBatch): n
     if (result !== 0) break;
     const value = lookup(state, map, key, scratch + 2 * keyBytes);
     if (value >= 0) {
-      if (!memory.copyOut(key, part(attr.keys, count * map.key_size), map.key_size)) return -EFAULT;
-      if (!memory.copyOut(value, part(attr.values, count * map.userValueSize), map.userValueSize)) return -EFAULT;
+      if (!memory.copyOut(key, attr.keys, map.key_size, count * map.key_size)) return -EFAULT;
+      if (!memory.copyOut(value, attr.values, map.userValueSize, count * map.userValueSize)) return -EFAULT;
       count++;
     } else if (value !== -ENOENT) return value;
     previous = key;
@@ -142,51 +144,69 @@ function lookupByKey(state: KernelState, map: EmbeddedMap, attr: LookupBatch): n
 /** Where the walk goes on is told by the number of the next bucket, a u32. A bucket is read whole or not at all. */
 function lookupByBucket(state: KernelState, map: EmbeddedMap, attr: LookupBatch, isDelete: boolean): number {
   const { machine, memory } = state;
-  const { lookup, remove } = map.family.operations;
-  if (lookup === undefined || remove === undefined) return -ENOTSUPP;
+  const { remove } = map.family.operations;
+  if (remove === undefined) return -ENOTSUPP;
   const error = lockFlags(map, attr.elem_flags);
   if (error !== 0) return error;
   if (Number(attr.flags) !== 0) return -EINVAL;
   const asked = attr.count;
   if (asked === 0) return 0;
   attr.count = 0;
-  const room = memory.scratch(stride(map.key_size) + map.userValueSize);
-  if (room === 0) return -ENOMEM;
+  const keyBytes = map.key_size;
+  const valueBytes = map.userValueSize;
   let bucket = 0;
   if (attr.in_batch !== null) {
-    if (!memory.copyIn(attr.in_batch, room, 4)) return -EFAULT;
-    bucket = memory.u32[room / 4] as number;
+    if (!memory.copyIn(attr.in_batch, RESULT, CURSOR)) return -EFAULT;
+    bucket = memory.u32[RESULT / 4] as number;
   }
   const buckets = machine.hashBuckets(map.handle);
   if (bucket >= buckets) return -ENOENT;
   let count = 0;
-  let result = 0;
-  const keys: number[] = [];
-  while (result === 0) {
-    keys.length = 0;
-    for (let key = machine.hashFirstKey(map.handle, bucket); key !== 0; key = machine.hashKeyBehind(map.handle, key)) {
-      keys.push(key);
+  /** Entries that are copied at once. */
+  let chunk = Math.max(1, Math.floor(SCRATCH / (keyBytes + valueBytes)) - SPARE);
+  while (bucket < buckets) {
+    const room = Math.min(chunk, asked - count);
+    const keys = memory.scratch(stride(room * keyBytes) + (room + 1) * valueBytes);
+    if (keys === 0) return -ENOMEM;
+    const values = keys + stride(room * keyBytes);
+    const copied = machine.hashCopyBuckets(map.handle, bucket, room, keys, values, valueBytes);
+    const next = memory.u32[RESULT / 4] as number;
+    if (next === bucket) {
+      if (room === asked - count) break;
+      chunk *= 2;
+      continue;
     }
-    if (keys.length > asked - count) {
-      if (count === 0) result = -ENOSPC;
-      break;
-    }
-    for (const key of keys) {
-      const value = lookup(state, map, key, room);
-      if (value < 0) return value;
-      if (!memory.copyOut(key, part(attr.keys, count * map.key_size), map.key_size)) return -EFAULT;
-      if (!memory.copyOut(value, part(attr.values, count * map.userValueSize), map.userValueSize)) return -EFAULT;
-      count++;
-    }
-    if (isDelete) for (const key of keys) remove(state, map, key);
-    bucket++;
-    if (bucket >= buckets) result = -ENOENT;
+    const result = showValues(state, map, keys, values, copied);
+    if (result < 0) return result;
+    if (!memory.copyOut(keys, attr.keys, copied * keyBytes, count * keyBytes)) return -EFAULT;
+    if (!memory.copyOut(values, attr.values, copied * valueBytes, count * valueBytes)) return -EFAULT;
+    if (isDelete) for (let index = 0; index < copied; index++) remove(state, map, keys + index * keyBytes);
+    count += copied;
+    bucket = next;
   }
-  memory.u32[room / 4] = bucket;
-  if (!memory.copyOut(room, attr.out_batch, 4)) return -EFAULT;
+  memory.u32[RESULT / 4] = bucket;
+  if (!memory.copyOut(RESULT, attr.out_batch, CURSOR)) return -EFAULT;
   attr.count = count;
-  return result;
+  if (bucket === buckets) return -ENOENT;
+  return count === 0 ? -ENOSPC : 0;
 }
 
-/** The caller's bytes from an offset on. */
-const part = (pointer: UserPointer, offset: number): UserPointer => bytesAt(pointer)?.subarray(offset);
+/** Bytes of the number of a bucket. */
+const CURSOR = 4;
+/** Entries' worth of memory that one value more, and rounding, may take. */
+const SPARE = 2;
+
+/** Makes copies of values what a lookup shows. Behind the copies is room for one more. */
+function showValues(state: KernelState, map: EmbeddedMap, keys: number, values: number, count: number): number {
+  const { lookup } = map.family.operations;
+  if (lookup === walk.lookup && map.fields.length === 0) return 0;
+  if (lookup === undefined) return -ENOTSUPP;
+  const { memory } = state;
+  const { key_size, userValueSize } = map;
+  for (let index = 0; index < count; index++) {
+    const value = lookup(state, map, keys + index * key_size, values + count * userValueSize);
+    if (value < 0) return value;
+    memory.u8.copyWithin(values + index * userValueSize, value, value + userValueSize);
+  }
+  return 0;
+}
