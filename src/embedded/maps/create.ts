@@ -13,12 +13,13 @@ import {
 } from "../../uapi/map-types.ts";
 import { toBigInt } from "../../uapi/struct.ts";
 import { type EmbeddedBtf, sizedType } from "../btf.ts";
+import type { SpecialField } from "../btf-fields.ts";
 import { findBtf, References } from "../objects.ts";
 import { capable, type KernelState, whenIdle } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
 import { families } from "./families.ts";
 import { type EmbeddedMap, type MapFamily, NUMA_NO_NODE, stride } from "./map.ts";
-import { checkSpecialFields, type SpecialField, setSpecialFields, specialFields } from "./special-fields.ts";
+import { checkSpecialFields, setSpecialFields, specialFields } from "./special-fields.ts";
 
 /** The one node that there is, and none in particular. */
 const NUMA_NODES: readonly number[] = [0, NUMA_NO_NODE];
@@ -145,6 +146,7 @@ function checkBtf(btf: EmbeddedBtf, family: MapFamily, attr: MapCreate): readonl
   const value = sizedType(btf, attr.btf_value_type_id, attr.value_size);
   if (value === undefined) return -EINVAL;
   const fields = specialFields(btf.types, value);
-  const error = checkSpecialFields(fields, attr) || (family.checkKeyType?.(attr, key, value, btf.types) ?? 0);
+  const error =
+    checkSpecialFields(btf.types, fields, attr) || (family.checkKeyType?.(attr, key, value, btf.types) ?? 0);
   return error === 0 ? fields : error;
 }

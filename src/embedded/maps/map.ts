@@ -5,11 +5,11 @@ import type { Btf, BtfType } from "../../btf/btf.ts";
 import type { MmapOptions } from "../../kernel/kernel.ts";
 import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
+import type { SpecialField } from "../btf-fields.ts";
 import type { MachineMemory } from "../memory.ts";
 import type { File, References } from "../objects.ts";
 import type { EmbeddedSocket } from "../owners.ts";
 import type { Capability, KernelState } from "../state.ts";
-import type { SpecialField } from "./special-fields.ts";
 
 /** Fields of BPF_MAP_CREATE that a family looks at. */
 export interface MapAttributes {

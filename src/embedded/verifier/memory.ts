@@ -2,7 +2,7 @@
 // Linux: kernel/bpf/verifier.c, check_mem_access, check_helper_mem_access
 
 import { BPF_F_RDONLY_PROG, BPF_F_STRICT_ALIGNMENT, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
-import type { SpecialFieldKind } from "../maps/special-fields.ts";
+import type { SpecialFieldKind } from "../btf-fields.ts";
 import { findField } from "../programs/model.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
