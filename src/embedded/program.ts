@@ -18,9 +18,8 @@ import { mayUse } from "./maps/program-owner.ts";
 import { bytesAt, type UserPointer, userBytes } from "./memory.ts";
 import { findMap, findProgram, References } from "./objects.ts";
 import { type DebugInfo, readDebugInfo } from "./program-debug-info.ts";
-import { type MapUse, resolveMaps, withAddresses, withIds, withoutMaps } from "./program-maps.ts";
+import { type MapUse, programDigest, resolveMaps, withAddresses, withIds } from "./program-maps.ts";
 import { programTypes } from "./program-types.ts";
-import { sha256 } from "./sha256.ts";
 import { capable, type KernelState, whenIdle } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
 import { type VerifierMap, verify } from "./verifier/verify.ts";
@@ -155,7 +154,8 @@ function check(
   });
   const debugInfo = readDebugInfo(state, attr, instructions);
   if ("reason" in debugInfo) return refuse(debugInfo.errno, debugInfo.reason);
-  const uses = resolveMaps(state, instructions, attr.fd_array);
+  const digest = programDigest(instructions);
+  const uses = resolveMaps(state, instructions, attr.fd_array, digest);
   if ("reason" in uses) return refuse(uses.errno, uses.reason, uses.slot);
   const verdict = verify({
     type: attr.prog_type,
@@ -236,12 +236,12 @@ function diagnosisOf(reason: string, slot: number | undefined, instructions: rea
   const text = `load of map ${instructions[slot]?.imm}`;
   return {
     category: "structure",
-    title: "no such map",
+    title: "map cannot be used",
     reason,
     at: { instruction: slot, text, registers: "" },
     path: [],
     suggestion:
-      "Name a map by a file descriptor that is open, or an offset inside of the value of an array with one entry.",
+      "Name a map by a file descriptor that is open, or an offset inside of the value of an array with one entry; an exclusive map by the one program whose hash it has.",
   };
 }
 
@@ -273,7 +273,7 @@ function install(
       name: attr.prog_name,
       ...likeness,
       gplCompatible,
-      tag: sha256(encodeInstructions(withoutMaps(instructions, uses))).slice(0, TAG_SIZE),
+      tag: programDigest(instructions).slice(0, TAG_SIZE),
       handle,
       translated: withIds(instructions, uses),
       maps,

@@ -54,6 +54,8 @@ export interface MapFamily {
   readonly operations: Operations;
   /** Whether a program may hold the address of the first value; ENOTSUPP otherwise. */
   readonly hasDirectValue: boolean;
+  /** Bytes of its contents, which a frozen map tells the hash of; absent: it has none. */
+  hashedBytes?(map: EmbeddedMap): number;
   /** Whether this part of the map's memory may be mapped; absent: ENOTSUPP. */
   checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean, state: KernelState): number;
   /** Whether it may be mapped where the caller wants it, which is asked before the caller's rights are. */
@@ -120,6 +122,8 @@ export interface EmbeddedMap
   readonly fields: readonly SpecialField[];
   /** Of a map of maps. */
   readonly innerTemplate: InnerTemplate | undefined;
+  /** SHA-256 of the only program that may name it. */
+  readonly exclusiveHash: Uint8Array | undefined;
   readonly btf: EmbeddedBtf | undefined;
   readonly btf_key_type_id: number;
   readonly btf_value_type_id: number;
