@@ -47,6 +47,15 @@ export function openOwner(state: KernelState, kind: OwnerKind, attributes: Socke
   return fd;
 }
 
+/** A socket that nobody has a file descriptor of, as a packet of a test run has one. It ends when its reference is dropped. */
+export function makeSocket(state: KernelState): EmbeddedSocket {
+  const references = new References(() => end(state, socket));
+  references.take();
+  const socket = newSocket(state, { kind: "socket", references, storage: new Map() }, {});
+  state.owners.add(socket);
+  return socket;
+}
+
 /** The inode that the file descriptors of all maps, programs and BTF share. It never ends. */
 export function anonymousInode(): EmbeddedOwner {
   const references = new References(() => {});
