@@ -1,10 +1,11 @@
 // BPF_BTF_LOAD: type information that maps and programs refer to.
 // Linux: btf_parse in kernel/bpf/btf.c
 
-import { type Btf, BtfError, type BtfType, parseBtf } from "../btf/btf.ts";
+import { type Btf, BtfError, type BtfMember, type BtfType, parseBtf } from "../btf/btf.ts";
 import { headerSize, magic, version } from "../btf/kinds.ts";
 import type { BPF_BTF_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL, ENOTSUPP, EPERM } from "../uapi/errno.ts";
+import { checkStructs, FieldsRefused } from "./btf-fields.ts";
 import { checkLogRequest, writeLog } from "./log.ts";
 import { userBytes } from "./memory.ts";
 import { References } from "./objects.ts";
@@ -70,13 +71,20 @@ function checkedTypes(bytes: Uint8Array): Btf | Refusal {
     for (let id = 1; id < btf.length; id++) {
       const type = btf.type(id);
       if (type.kind === "array" || type.kind === "typedef" || type.kind === "var") btf.resolve(type.type);
+      if (type.kind === "struct" && !type.members.every((member) => fits(btf, member, type.size)))
+        return { errno: EINVAL, reason: `struct ${type.name}: Member exceeds struct_size` };
     }
+    checkStructs(btf);
     return btf;
   } catch (error) {
+    if (error instanceof FieldsRefused) return { errno: error.errno, reason: error.message };
     if (error instanceof BtfError) return { errno: EINVAL, reason: error.message };
     throw error;
   }
 }
+
+const fits = (btf: Btf, { type, bitOffset, bitSize }: BtfMember, size: number): boolean =>
+  bitOffset + (bitSize || 8 * btf.sizeOf(type)) <= 8 * size;
 
 /** The kernel is stricter than readers need to be: sections that it knows, side by side, and the strings at the end. */
 function checkHeader(bytes: Uint8Array): Refusal | undefined {

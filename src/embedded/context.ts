@@ -62,6 +62,27 @@ export const skBuff = {
   network_header: SKB_NETWORK_HEADER,
 } as const;
 
+/** Byte offsets in struct bpf_sock. */
+export const bpfSock = {
+  bound_dev_if: 0,
+  family: 4,
+  type: 8,
+  protocol: 12,
+  mark: 16,
+  priority: 20,
+  src_ip4: 24,
+  src_ip6: 28,
+  src_port: 44,
+  dst_port: 48,
+  /** Two bytes that no program may read. */
+  padding: 50,
+  dst_ip4: 52,
+  dst_ip6: 56,
+  state: 72,
+  rx_queue_mapping: 76,
+  size: 80,
+} as const;
+
 /** Bytes that any context takes, with the kernel's words. */
 export const CONTEXT_SIZE = 256;
 

@@ -4,7 +4,7 @@
 import { PAGE_BYTES } from "../../machine/layout.ts";
 import { encodeInstructions, INSTRUCTION_SIZE } from "../asm/instruction.ts";
 import type { BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
-import { E2BIG, EBADFD, EFAULT, EINVAL } from "../uapi/errno.ts";
+import { E2BIG, EBADFD, EFAULT, EINVAL, EPERM } from "../uapi/errno.ts";
 import { btfInfo, mapInfo, progInfo } from "../uapi/info.ts";
 import { decode, encode, type Memory, type Struct, sizeOf, type ValuesOf } from "../uapi/struct.ts";
 import type { EmbeddedBtf } from "./btf.ts";
@@ -15,6 +15,7 @@ import type { BpfObject } from "./objects.ts";
 import { isOwner } from "./owners.ts";
 import type { EmbeddedProgram } from "./program.ts";
 import { FUNC_INFO_SIZE, LINE_INFO_SIZE } from "./program-debug-info.ts";
+import { SHA256_SIZE, sha256 } from "./sha256.ts";
 import { capable, type KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
 
@@ -30,7 +31,11 @@ export function getInfo(state: KernelState, attr: Attr): number {
 type Describe<T extends BpfObject> = (state: KernelState, object: T, attr: Attr) => number;
 
 const describers: { readonly [Kind in BpfObject["kind"]]: Describe<Extract<BpfObject, { kind: Kind }>> } = {
-  map: (_state, map, attr) => exchange(attr, mapInfo, (asked) => (asked.hash === null ? mapValues(map) : -EINVAL)),
+  map: (state, map, attr) =>
+    exchange(attr, mapInfo, (asked) => {
+      const hash_size = tellHash(state, map, asked);
+      return hash_size < 0 ? hash_size : { ...mapValues(map), hash_size };
+    }),
   program: (state, program, attr) => exchange(attr, progInfo, (asked) => programValues(state, program, asked)),
   btf: (_state, btf, attr) => exchange(attr, btfInfo, (asked) => btfValues(btf, asked)),
 };
@@ -65,6 +70,16 @@ function exchange<S extends Struct>(
 /** The caller's pointers stay in the struct as they were. */
 function copyAddresses(struct: Struct, from: Uint8Array, to: Uint8Array): void {
   for (const [, [offset]] of fieldsOf(struct, "pointer")) to.set(from.subarray(offset, offset + 8), offset);
+}
+
+/** Gives the SHA-256 of a frozen map's contents where it is asked for: its size, or -errno. */
+function tellHash({ machine, memory }: KernelState, map: EmbeddedMap, asked: ValuesOf<typeof mapInfo>): number {
+  if (asked.hash === null) return asked.hash_size === 0 ? 0 : -EINVAL;
+  if (map.family.hashedBytes === undefined || asked.hash_size !== SHA256_SIZE) return -EINVAL;
+  if (!map.frozen) return -EPERM;
+  const data = machine.mapData(map.handle);
+  const hash = sha256(memory.u8.slice(data, data + map.family.hashedBytes(map)));
+  return copyPart(asked.hash, hash, SHA256_SIZE) ? SHA256_SIZE : -EFAULT;
 }
 
 function mapValues(map: EmbeddedMap): Partial<ValuesOf<typeof mapInfo>> {

@@ -72,8 +72,9 @@ export class EmbeddedKernel implements Kernel {
       memoryLimit,
       seed,
       helper: (id) => {
-        const { mapsByAddress, running } = this.#state;
-        callHelper({ memory, clock, trace, mapsByAddress, programType: running?.type ?? 0 }, id);
+        const state = this.#state;
+        const { mapsByAddress, running } = state;
+        callHelper({ memory, clock, trace, mapsByAddress, state, programType: running?.type ?? 0 }, id);
       },
       wake: (map) => this.#watches.wake(map),
     });
@@ -97,6 +98,8 @@ export class EmbeddedKernel implements Kernel {
       lastCookie: 0,
       bpffs: this.#bpffs,
       running: undefined,
+      runStorage: new Map(),
+      socketsByAddress: new Map(),
       waiting: [],
       diagnosis: undefined,
     };

@@ -3,7 +3,7 @@
 
 import { EBADF, ENOTSOCK } from "../uapi/errno.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
-import { type KernelObject, References } from "./objects.ts";
+import { type KernelObject, notOpen, References } from "./objects.ts";
 import { type KernelState, whenIdle } from "./state.ts";
 
 export type OwnerKind = "socket" | "inode" | "task" | "cgroup";
@@ -47,6 +47,15 @@ export function openOwner(state: KernelState, kind: OwnerKind, attributes: Socke
   return fd;
 }
 
+/** A socket that nobody has a file descriptor of, as a packet of a test run has one. It ends when its reference is dropped. */
+export function makeSocket(state: KernelState): EmbeddedSocket {
+  const references = new References(() => end(state, socket));
+  references.take();
+  const socket = newSocket(state, { kind: "socket", references, storage: new Map() }, {});
+  state.owners.add(socket);
+  return socket;
+}
+
 /** The inode that the file descriptors of all maps, programs and BTF share. It never ends. */
 export function anonymousInode(): EmbeddedOwner {
   const references = new References(() => {});
@@ -57,7 +66,7 @@ export function anonymousInode(): EmbeddedOwner {
 /** The owner that a file descriptor names where one of this kind is looked for, or -errno. Whatever is open has an inode. */
 export function findOwner(state: KernelState, kind: OwnerKind, fd: number): EmbeddedOwner | number {
   const object = state.files.get(fd)?.object;
-  if (object === undefined) return -EBADF;
+  if (object === undefined) return kind === "socket" && notOpen(fd) !== -EBADF ? -ENOTSOCK : -EBADF;
   if (kind === "inode") return isOwner(object) ? object : state.anonymousInode;
   if (isOwner(object) && object.kind === kind) return object;
   return kind === "socket" ? -ENOTSOCK : -EBADF;

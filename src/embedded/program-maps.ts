@@ -2,8 +2,8 @@
 // Linux: resolve_pseudo_ldimm64 in kernel/bpf/verifier.c
 
 import { PAGE_BYTES } from "../../machine/layout.ts";
-import { type Instruction, LD_IMM64 } from "../asm/instruction.ts";
-import { E2BIG, EFAULT, EINVAL, ENOTSUPP, EPROTO, ERANGE } from "../uapi/errno.ts";
+import { encodeInstructions, type Instruction, LD_IMM64 } from "../asm/instruction.ts";
+import { E2BIG, EACCES, EFAULT, EINVAL, ENOTSUPP, EPROTO, ERANGE } from "../uapi/errno.ts";
 import { BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE, BPF_PSEUDO_MAP_VALUE } from "../uapi/insn.ts";
 import { BPF_MAP_TYPE_ARENA } from "../uapi/map-types.ts";
 import { toBigInt } from "../uapi/struct.ts";
@@ -11,6 +11,7 @@ import type { Machine } from "./machine.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
 import { bytesAt, type UserPointer } from "./memory.ts";
 import { findMap } from "./objects.ts";
+import { sha256 } from "./sha256.ts";
 import type { KernelState } from "./state.ts";
 
 /** What one load names: a map, or the address of a byte in its first value. */
@@ -24,6 +25,19 @@ export interface MapRefusal {
   readonly slot: number;
   readonly errno: number;
   readonly reason: string;
+}
+
+/** SHA-256 of a program as it was loaded, without what differs from one load to the next: the file descriptors of its maps. */
+export function programDigest(instructions: readonly Instruction[]): Uint8Array {
+  const nameless = [...instructions];
+  for (const [slot, load] of instructions.entries()) {
+    const second = instructions[slot + 1];
+    if (load.opcode !== LD_IMM64 || second === undefined) continue;
+    if (load.src !== BPF_PSEUDO_MAP_FD && load.src !== BPF_PSEUDO_MAP_VALUE) continue;
+    nameless[slot] = { ...load, imm: 0 };
+    nameless[slot + 1] = { ...second, imm: 0 };
+  }
+  return sha256(encodeInstructions(nameless));
 }
 
 /** Most maps of a program. */
@@ -41,6 +55,7 @@ export function resolveMaps(
   state: KernelState,
   instructions: readonly Instruction[],
   fdArray: UserPointer,
+  digest: Uint8Array,
 ): ReadonlyMap<number, MapUse> | MapRefusal {
   const uses = new Map<number, MapUse>();
   const maps = new Set<EmbeddedMap>();
@@ -49,7 +64,7 @@ export function resolveMaps(
     if (load.opcode !== LD_IMM64) continue;
     const second = instructions[++slot];
     if (second === undefined || !namesMap(load)) continue;
-    const use = resolve(state, load, second, fdArray);
+    const use = resolve(state, load, second, fdArray, digest);
     if ("reason" in use) return { ...use, slot: slot - 1 };
     uses.set(slot - 1, use);
     maps.add(use.map);
@@ -87,16 +102,12 @@ export function withIds(instructions: readonly Instruction[], uses: ReadonlyMap<
   ]);
 }
 
-/** The instructions without what differs from one load of the same program to the next. */
-export function withoutMaps(instructions: readonly Instruction[], uses: ReadonlyMap<number, MapUse>): Instruction[] {
-  return replaceLoads(instructions, uses, (_use, load) => [{ ...load, imm: 0 }, 0]);
-}
-
 function resolve(
   { files, machine }: KernelState,
   load: Instruction,
   second: Instruction,
   fdArray: UserPointer,
+  digest: Uint8Array,
 ): MapUse | Omit<MapRefusal, "slot"> {
   if (!ofValue(load.src) && second.imm !== 0) return { errno: EINVAL, reason: "unrecognized bpf_ld_imm64 insn" };
   let fd = load.imm;
@@ -108,6 +119,9 @@ function resolve(
   }
   const map = findMap(files, fd);
   if (typeof map === "number") return { errno: -map, reason: `fd ${fd} is not pointing to valid bpf_map` };
+  if (map.exclusiveHash?.some((byte, index) => byte !== digest[index])) {
+    return { errno: EACCES, reason: "program's hash doesn't match map's excl_prog_hash" };
+  }
   if (!ofValue(load.src)) return { map };
   const valueOffset = second.imm >>> 0;
   if (valueOffset >= MAX_VALUE_OFFSET) {

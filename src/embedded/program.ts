@@ -6,21 +6,25 @@ import type { Diagnosis } from "../diagnosis/diagnosis.ts";
 import type { BPF_PROG_BIND_MAP, BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL, ENOMEM, EPERM } from "../uapi/errno.ts";
 import * as flags from "../uapi/flags.ts";
-import { BPF_COMPLEXITY_LIMIT_INSNS } from "../uapi/insn.ts";
-import { BPF_MAP_TYPE_ARENA } from "../uapi/map-types.ts";
+import { BPF_FUNC_tail_call } from "../uapi/helper-ids.ts";
+import { BPF_CALL, BPF_COMPLEXITY_LIMIT_INSNS, BPF_JMP } from "../uapi/insn.ts";
+import {
+  BPF_MAP_TYPE_ARENA,
+  BPF_MAP_TYPE_CGROUP_STORAGE,
+  BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE,
+} from "../uapi/map-types.ts";
 import { withArenaAccesses } from "./arena-code.ts";
 import type { EmbeddedBtf } from "./btf.ts";
 import { kernelFunctions, withFunctionNumbers } from "./kernel-functions.ts";
 import { checkLogRequest, writeLog } from "./log.ts";
 import { isObjectName } from "./maps/create.ts";
 import type { EmbeddedMap, InnerTemplate } from "./maps/map.ts";
-import { mayUse } from "./maps/program-owner.ts";
+import { type Likeness, mayUse } from "./maps/program-owner.ts";
 import { bytesAt, type UserPointer, userBytes } from "./memory.ts";
 import { findMap, findProgram, References } from "./objects.ts";
 import { type DebugInfo, readDebugInfo } from "./program-debug-info.ts";
-import { type MapUse, resolveMaps, withAddresses, withIds, withoutMaps } from "./program-maps.ts";
+import { type MapUse, programDigest, resolveMaps, withAddresses, withIds } from "./program-maps.ts";
 import { programTypes } from "./program-types.ts";
-import { sha256 } from "./sha256.ts";
 import { capable, type KernelState, whenIdle } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
 import { type VerifierMap, verify } from "./verifier/verify.ts";
@@ -34,6 +38,10 @@ export interface EmbeddedProgram {
   readonly expectedAttachType: number;
   /** BPF_F_XDP_HAS_FRAGS */
   readonly xdpHasFrags: boolean;
+  /** Ids of its maps of cgroup storage and of per-CPU cgroup storage; 0 where there is none. */
+  readonly cgroupStorage: readonly [number, number];
+  /** Whether it calls bpf_tail_call. */
+  readonly tailCalls: boolean;
   readonly gplCompatible: boolean;
   /** 8 bytes. */
   readonly tag: Uint8Array;
@@ -66,6 +74,7 @@ const KNOWN_FLAGS =
   flags.BPF_F_XDP_HAS_FRAGS |
   flags.BPF_F_TEST_REG_INVARIANTS;
 
+const CALL = BPF_JMP | BPF_CALL;
 const TAG_SIZE = 8;
 /** Last line of the log of a program that was refused before it was verified. */
 const NOTHING_PROCESSED =
@@ -155,7 +164,8 @@ function check(
   });
   const debugInfo = readDebugInfo(state, attr, instructions);
   if ("reason" in debugInfo) return refuse(debugInfo.errno, debugInfo.reason);
-  const uses = resolveMaps(state, instructions, attr.fd_array);
+  const digest = programDigest(instructions);
+  const uses = resolveMaps(state, instructions, attr.fd_array, digest);
   if ("reason" in uses) return refuse(uses.errno, uses.reason, uses.slot);
   const verdict = verify({
     type: attr.prog_type,
@@ -236,12 +246,12 @@ function diagnosisOf(reason: string, slot: number | undefined, instructions: rea
   const text = `load of map ${instructions[slot]?.imm}`;
   return {
     category: "structure",
-    title: "no such map",
+    title: "map cannot be used",
     reason,
     at: { instruction: slot, text, registers: "" },
     path: [],
     suggestion:
-      "Name a map by a file descriptor that is open, or an offset inside of the value of an array with one entry.",
+      "Name a map by a file descriptor that is open, or an offset inside of the value of an array with one entry; an exclusive map by the one program whose hash it has.",
   };
 }
 
@@ -252,12 +262,15 @@ function install(
   { instructions, uses, debugInfo, verifiedInstructions, contextBytes, inArena }: Checked & { ok: true },
   gplCompatible: boolean,
 ): number {
-  const likeness = {
+  const maps = [...new Set([...uses.values()].map(({ map }) => map))];
+  const storageOf = (type: number): number => maps.find(({ map_type }) => map_type === type)?.id ?? 0;
+  const likeness: Likeness = {
     type: attr.prog_type,
     expectedAttachType: attr.expected_attach_type,
     xdpHasFrags: (attr.prog_flags & flags.BPF_F_XDP_HAS_FRAGS) !== 0,
+    cgroupStorage: [storageOf(BPF_MAP_TYPE_CGROUP_STORAGE), storageOf(BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE)],
+    tailCalls: instructions.some(({ opcode, src, imm }) => opcode === CALL && src === 0 && imm === BPF_FUNC_tail_call),
   };
-  const maps = [...new Set([...uses.values()].map(({ map }) => map))];
   if (!maps.every((map) => mayUse(map, likeness))) return -EINVAL;
   const arena = maps.find(({ map_type }) => map_type === BPF_MAP_TYPE_ARENA);
   const linked = withFunctionNumbers(withAddresses(state, instructions, uses));
@@ -273,7 +286,7 @@ function install(
       name: attr.prog_name,
       ...likeness,
       gplCompatible,
-      tag: sha256(encodeInstructions(withoutMaps(instructions, uses))).slice(0, TAG_SIZE),
+      tag: programDigest(instructions).slice(0, TAG_SIZE),
       handle,
       translated: withIds(instructions, uses),
       maps,

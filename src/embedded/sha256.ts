@@ -7,6 +7,9 @@ const K = primes.map((prime) => fraction(Math.cbrt(prime)));
 const INITIAL = primes.slice(0, 8).map((prime) => fraction(Math.sqrt(prime)));
 const BLOCK = 64;
 
+/** Bytes of a digest. */
+export const SHA256_SIZE = 32;
+
 /** The 32 bytes of the digest. */
 export function sha256(message: Uint8Array): Uint8Array {
   const padded = new Uint8Array(Math.ceil((message.length + 9) / BLOCK) * BLOCK);

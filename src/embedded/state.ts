@@ -7,7 +7,7 @@ import type { Machine } from "./machine.ts";
 import type { EmbeddedMap } from "./maps/map.ts";
 import type { MachineMemory } from "./memory.ts";
 import type { FileTable, Ids } from "./objects.ts";
-import type { EmbeddedOwner } from "./owners.ts";
+import type { EmbeddedOwner, EmbeddedSocket } from "./owners.ts";
 import type { EmbeddedProgram } from "./program.ts";
 
 /** A capability that bpf(2) asks for. CAP_SYS_ADMIN includes the others. */
@@ -43,6 +43,10 @@ export interface KernelState {
   readonly bpffs: BpffsTree;
   /** The program that runs, the innermost where they nest. */
   running: EmbeddedProgram | undefined;
+  /** Addresses of the values that this test run has of its maps of cgroup storage. */
+  runStorage: ReadonlyMap<EmbeddedMap, number>;
+  /** The sockets of test runs, by their address, which programs find in their packet. */
+  readonly socketsByAddress: Map<number, EmbeddedSocket>;
   /** What waits until no program runs. */
   readonly waiting: (() => void)[];
   /** Why the last BPF_PROG_LOAD was refused, where it was. */

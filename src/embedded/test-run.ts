@@ -6,10 +6,12 @@ import type { BPF_PROG_TEST_RUN } from "../uapi/commands.ts";
 import { E2BIG, EFAULT, EINVAL, EIO, ENODEV, ENOMEM, ENOSPC, ENOTSUPP } from "../uapi/errno.ts";
 import { BPF_F_TEST_SKB_CHECKSUM_COMPLETE } from "../uapi/flags.ts";
 import * as types from "../uapi/program-types.ts";
-import { CONTEXT_SIZE, ETH_HLEN, skBuff, XDP_FRAME_SIZE, xdpMd } from "./context.ts";
-import { wholePages } from "./maps/map.ts";
-import { bytesAt, userBytes } from "./memory.ts";
+import { bpfSock, CONTEXT_SIZE, ETH_HLEN, skBuff, XDP_FRAME_SIZE, xdpMd } from "./context.ts";
+import { isCgroupStorage } from "./maps/cgroup-storage.ts";
+import { type EmbeddedMap, stride, wholePages } from "./maps/map.ts";
+import { bytesAt, type MachineMemory, userBytes } from "./memory.ts";
 import { findProgram } from "./objects.ts";
+import { makeSocket } from "./owners.ts";
 import type { EmbeddedProgram } from "./program.ts";
 import type { KernelState } from "./state.ts";
 import type { CommandAttr } from "./syscall.ts";
@@ -102,8 +104,8 @@ function runXdp(state: KernelState, program: EmbeddedProgram, attr: TestRun): nu
   set(xdpMd.fragments_size, fragmentsSize);
 
   const outcome = run(state, program, md, attr);
-  let result = -EIO;
-  if (outcome !== undefined) {
+  let result = typeof outcome === "number" ? outcome : 0;
+  if (typeof outcome !== "number") {
     const rest = get(xdpMd.fragments_size);
     const linear = memory.u8.subarray(get(xdpMd.data_meta), get(xdpMd.data_end));
     context?.setUint32(xdpMd.data, get(xdpMd.data) - get(xdpMd.data_meta), true);
@@ -158,9 +160,10 @@ function runSkb(state: KernelState, program: EmbeddedProgram, attr: TestRun, isL
     if (error !== 0) return error;
   }
 
-  const buffer = allocateZeroed(state, CONTEXT_SIZE + BUFFER_SIZE);
+  const buffer = allocateZeroed(state, CONTEXT_SIZE + BUFFER_SIZE + bpfSock.size);
   if (buffer === 0) return -ENOMEM;
   const skb = buffer;
+  const sk = buffer + CONTEXT_SIZE + BUFFER_SIZE;
   const start = buffer + CONTEXT_SIZE + SKB_HEADROOM;
   memory.u8.set(packet, start);
   if (context !== undefined) {
@@ -181,10 +184,16 @@ function runSkb(state: KernelState, program: EmbeddedProgram, attr: TestRun, isL
   set(skBuff.protocol, protocolOf(packet));
   if (context !== undefined && get(skBuff.wire_len) === 0) set(skBuff.wire_len, seenSize);
   setAddresses(memory.view, skb, packet);
+  set(skBuff.sk, sk);
+  fillSocket(memory, sk, skb);
+  const socket = makeSocket(state);
+  state.socketsByAddress.set(sk, socket);
 
   const outcome = run(state, program, skb, attr);
-  let result = -EIO;
-  if (outcome !== undefined) {
+  state.socketsByAddress.delete(sk);
+  socket.references.drop();
+  let result = typeof outcome === "number" ? outcome : 0;
+  if (typeof outcome !== "number") {
     if (!isLinkLayer) {
       set(skBuff.data, get(skBuff.data) - ETH_HLEN);
       memory.u8.fill(0, get(skBuff.data), get(skBuff.data) + ETH_HLEN);
@@ -261,6 +270,23 @@ function setAddresses(view: DataView, skb: number, packet: Uint8Array): void {
   }
 }
 
+const TCP_CLOSE = 7;
+const NO_QUEUE = -1;
+
+/** The packet's socket, new and unconnected, with the family and the addresses of the packet. */
+function fillSocket({ u8, view }: MachineMemory, sk: number, skb: number): void {
+  const copy = (from: number, to: number, length: number): void => {
+    u8.copyWithin(sk + to, skb + from, skb + from + length);
+  };
+  copy(skBuff.family, bpfSock.family, 4);
+  copy(skBuff.local_ip4, bpfSock.src_ip4, 4);
+  copy(skBuff.remote_ip4, bpfSock.dst_ip4, 4);
+  copy(skBuff.local_ip6, bpfSock.src_ip6, 16);
+  copy(skBuff.remote_ip6, bpfSock.dst_ip6, 16);
+  view.setUint32(sk + bpfSock.state, TCP_CLOSE, true);
+  view.setInt32(sk + bpfSock.rx_queue_mapping, NO_QUEUE, true);
+}
+
 const MAX_SYSCALL_CONTEXT = 65535;
 
 /** Runs a program on the caller's bytes, which it may change. */
@@ -277,12 +303,12 @@ function runSyscall(state: KernelState, program: EmbeddedProgram, attr: TestRun)
   if (context === 0) return -ENOMEM;
   memory.u8.set(bytes, context);
   const outcome = run(state, program, context, attr);
-  if (outcome !== undefined) {
+  if (typeof outcome !== "number") {
     attr.retval = outcome.retval;
     bytesAt(attr.ctx_in)?.set(memory.u8.subarray(context, context + size));
   }
   machine.free(context);
-  return outcome === undefined ? -EIO : 0;
+  return typeof outcome === "number" ? outcome : 0;
 }
 
 /** The caller's context, zero where it is shorter; undefined where there is none to read or to write. */
@@ -312,20 +338,39 @@ interface Outcome {
   readonly duration: number;
 }
 
-/** Runs the program as often as it was asked for, on the same packet; undefined where the machine stopped it. */
-function run(state: KernelState, program: EmbeddedProgram, context: number, attr: TestRun): Outcome | undefined {
-  const { machine, memory, clock, running } = state;
+/** Runs the program as often as it was asked for, on the same packet; -ENOMEM, or -EIO where the machine stopped it. */
+function run(state: KernelState, program: EmbeddedProgram, context: number, attr: TestRun): Outcome | number {
+  const { machine, memory, clock, running, runStorage } = state;
+  const storage = allocateStorage(state, program);
+  if (storage === undefined) return -ENOMEM;
   const repeat = Math.max(attr.repeat, 1);
   const cpu = memory.u32[CPU / 4] as number;
   const start = clock.monotonic();
   state.running = program;
+  state.runStorage = storage;
   let fault = FAULT_NONE;
   for (let i = 0; i < repeat && fault === FAULT_NONE; i++) fault = machine.programRun(program.handle, context, cpu);
   state.running = running;
+  state.runStorage = runStorage;
+  for (const address of storage.values()) machine.free(address);
   if (running === undefined) for (const free of state.waiting.splice(0)) free();
-  if (fault !== FAULT_NONE) return undefined;
+  if (fault !== FAULT_NONE) return -EIO;
   const duration = Number((clock.monotonic() - start) / BigInt(repeat)) >>> 0;
   return { retval: memory.u32[RESULT / 4] as number, duration };
+}
+
+/** A value, of zeros, of each map of cgroup storage: a test run is in no cgroup. Undefined where memory does not suffice. */
+function allocateStorage(state: KernelState, { maps }: EmbeddedProgram): ReadonlyMap<EmbeddedMap, number> | undefined {
+  const storage = new Map<EmbeddedMap, number>();
+  for (const map of maps.filter(isCgroupStorage)) {
+    const address = allocateZeroed(state, stride(map.value_size));
+    if (address === 0) {
+      for (const taken of storage.values()) state.machine.free(taken);
+      return undefined;
+    }
+    storage.set(map, address);
+  }
+  return storage;
 }
 
 /** Hands out the packet, as much of it as the caller asked for, and what the run gave. */

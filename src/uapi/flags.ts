@@ -77,6 +77,9 @@ export const BPF_F_CTXLEN_MASK = 4503595332403200;
 export const BPF_RB_NO_WAKEUP = 1;
 export const BPF_RB_FORCE_WAKEUP = 2;
 
+// bpf_sk_storage_get
+export const BPF_SK_STORAGE_GET_F_CREATE = 1;
+
 // bpf_ringbuf_query
 export const BPF_RB_AVAIL_DATA = 0;
 export const BPF_RB_RING_SIZE = 1;

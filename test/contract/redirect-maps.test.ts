@@ -193,14 +193,37 @@ contract("an xskmap takes sockets only, and shows none", (kernel, { open }) => {
   expect(keys(kernel, map)).toEqual([0, 1, 2, 3]);
 });
 
-contract("a cgroup_array takes cgroups only, and shows none", (kernel, { open }) => {
-  const map = open(createMap(kernel, types.BPF_MAP_TYPE_CGROUP_ARRAY));
+contract("a cgroup_array takes cgroups only, and shows none", (kernel, bench) => {
+  const map = bench.open(createMap(kernel, types.BPF_MAP_TYPE_CGROUP_ARRAY));
+  for (const kind of ["socket", "task", "inode"] as const) expect(put(kernel, map, 0, bench.owner(kind))).toBe("EBADF");
+  expect(put(kernel, map, 1, bench.owner("cgroup"))).toBe(0);
+  expect([shown(kernel, map, 1), remove(kernel, map, 1), remove(kernel, map, 1)]).toEqual(["ENOTSUPP", 0, "ENOENT"]);
   for (const fd of [9999, map]) expect(put(kernel, map, 0, fd)).toBe("EBADF");
   expect(put(kernel, map, 4, map)).toBe("E2BIG");
   expect(put(kernel, map, 0, map, flags.BPF_EXIST)).toBe("EINVAL");
   expect(shown(kernel, map, 0)).toBe("ENOTSUPP");
   expect(remove(kernel, map, 0)).toBe("ENOENT");
   expect(remove(kernel, map, 4)).toBe("E2BIG");
+});
+
+contract("a standard stream is no cgroup, no program and no event", (kernel, { open }) => {
+  for (const [map_type, expected] of [
+    [types.BPF_MAP_TYPE_CGROUP_ARRAY, "EBADF"],
+    [types.BPF_MAP_TYPE_PERF_EVENT_ARRAY, "EBADF"],
+    [types.BPF_MAP_TYPE_PROG_ARRAY, "EINVAL"],
+  ] as const) {
+    const map = open(createMap(kernel, map_type));
+    expect([map_type, ...[0, 1, 2].map((fd) => put(kernel, map, 0, fd))]).toEqual([
+      map_type,
+      ...Array(3).fill(expected),
+    ]);
+  }
+});
+
+contract("an xskmap takes no other sockets: EOPNOTSUPP", (kernel, bench) => {
+  const map = bench.open(createMap(kernel, types.BPF_MAP_TYPE_XSKMAP));
+  expect(put(kernel, map, 0, bench.owner("socket"))).toBe("EOPNOTSUPP");
+  expect(put(kernel, map, 0, bench.owner("task"))).toBe("ENOTSOCK");
 });
 
 contract("a stack_trace holds whole frames, at most 127", (kernel) => {

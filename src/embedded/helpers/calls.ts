@@ -14,12 +14,17 @@ import { get, type Helper, type HelperEnvironment, set, wide } from "./environme
 import { format } from "./format.ts";
 import { probeReadKernel, probeReadKernelString } from "./kernel-memory.ts";
 import { perfEventOutput } from "./perf-events.ts";
+import { fullSocket, getLocalStorage, socketStorageDelete, socketStorageGet } from "./storage.ts";
 
 /** Ticks of Linux's timer in a second, and what it counts from: 300 s before 2^32. */
 const HZ = 250n;
 const INITIAL_JIFFIES = (1n << 32n) - 300n * HZ;
 
 export const helperCalls: ReadonlyMap<number, Helper> = new Map<number, Helper>([
+  [ids.BPF_FUNC_get_local_storage, getLocalStorage],
+  [ids.BPF_FUNC_sk_fullsock, fullSocket],
+  [ids.BPF_FUNC_sk_storage_get, socketStorageGet],
+  [ids.BPF_FUNC_sk_storage_delete, socketStorageDelete],
   [ids.BPF_FUNC_ktime_get_ns, ({ clock }) => clock.monotonic()],
   [ids.BPF_FUNC_ktime_get_boot_ns, ({ clock }) => clock.monotonic()],
   [ids.BPF_FUNC_ktime_get_coarse_ns, ({ clock }) => coarse(clock.monotonic())],

@@ -3,7 +3,7 @@
 import { ARGUMENTS } from "../../../machine/layout.ts";
 import type { EmbeddedMap } from "../maps/map.ts";
 import type { MachineMemory } from "../memory.ts";
-import type { Clock } from "../state.ts";
+import type { Clock, KernelState } from "../state.ts";
 
 export interface HelperEnvironment {
   readonly memory: MachineMemory;
@@ -12,6 +12,7 @@ export interface HelperEnvironment {
   readonly trace: (text: string) => void;
   /** By their address, which programs hold. */
   readonly mapsByAddress: ReadonlyMap<number, EmbeddedMap>;
+  readonly state: KernelState;
   /** BPF_PROG_TYPE_… of the program that calls. */
   readonly programType: number;
 }

@@ -11,6 +11,7 @@ export type Argument =
   /** Memory of the map's key size, or value size. */
   | "map key"
   | "map value"
+  | "map value or null"
   /** Memory of the map's value size that the helper fills. */
   | "uninitialised map value"
   /** Memory that is read, whose size is the next argument. */
@@ -39,12 +40,19 @@ export type Argument =
   /** Memory that a dynptr is to point to: a map's value. */
   | "dynptr memory"
   /** The struct bpf_spin_lock of a map value. */
-  | "lock";
+  | "lock"
+  /** A struct bpf_sock; `any socket` may be one of the kernel's own too. */
+  | "socket"
+  | "any socket"
+  /** Flags of which there are none. */
+  | "zero";
 
 export type Return =
   | "integer"
   | "nothing"
+  | "map value"
   | "map value or null"
+  | "socket or null"
   | "record or null"
   /** Memory that the dynptr points to, as much as the constant size says. */
   | "dynptr memory or null";
@@ -132,6 +140,13 @@ export const prototypes: ReadonlyMap<number, Prototype> = new Map<number, Protot
   ],
   [id.BPF_FUNC_skb_under_cgroup, { arguments: ["context", "map", "anything"], returns: "integer" }],
   [id.BPF_FUNC_current_task_under_cgroup, { arguments: ["map", "anything"], returns: "integer" }],
+  [id.BPF_FUNC_get_local_storage, { arguments: ["map", "zero"], returns: "map value" }],
+  [id.BPF_FUNC_sk_fullsock, { arguments: ["socket"], returns: "socket or null" }],
+  [
+    id.BPF_FUNC_sk_storage_get,
+    { arguments: ["map", "any socket", "map value or null", "anything"], returns: "map value or null" },
+  ],
+  [id.BPF_FUNC_sk_storage_delete, { arguments: ["map", "any socket"], returns: "integer" }],
   [id.BPF_FUNC_ktime_get_ns, number],
   [id.BPF_FUNC_ktime_get_boot_ns, number],
   [id.BPF_FUNC_ktime_get_coarse_ns, number],

@@ -40,6 +40,7 @@ export const array: MapFamily = {
   perCpu: false,
   operations: fixedElements,
   hasDirectValue: true,
+  hashedBytes: ({ max_entries, value_size }) => max_entries * stride(value_size),
   checkMapping({ map_flags, max_entries, value_size }, offset, length) {
     if ((map_flags & BPF_F_MMAPABLE) === 0) return -EINVAL;
     return offset + length > wholePages(max_entries * stride(value_size)) ? -EINVAL : 0;

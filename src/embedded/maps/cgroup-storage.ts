@@ -14,7 +14,14 @@ import {
   BPF_F_WRONLY_PROG,
 } from "../../uapi/flags.ts";
 import { LOCAL_STORAGE_VALUE_MAX } from "./local-storage.ts";
-import { type MapAttributes, type MapFamily, PER_CPU_VALUE_MAX, programAccessIsValid, refuse } from "./map.ts";
+import {
+  type EmbeddedMap,
+  type MapAttributes,
+  type MapFamily,
+  PER_CPU_VALUE_MAX,
+  programAccessIsValid,
+  refuse,
+} from "./map.ts";
 
 const FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 /** A cgroup's inode id, or struct bpf_cgroup_storage_key, which has an attach type behind it. */
@@ -41,6 +48,9 @@ export const perCpuCgroupStorage: MapFamily = {
   checkAllocation: (attributes) => check(attributes, PER_CPU_VALUE_MAX),
   perCpu: true,
 };
+
+export const isCgroupStorage = ({ family }: EmbeddedMap): boolean =>
+  family === cgroupStorage || family === perCpuCgroupStorage;
 
 function check({ key_size, value_size, max_entries, map_flags }: MapAttributes, valueMax: number): number {
   if ((key_size !== KEY_SIZE && key_size !== ID_SIZE) || value_size === 0) return -EINVAL;

@@ -2,8 +2,8 @@
 // Linux: map_create and map_check_btf in kernel/bpf/syscall.c
 
 import type { BPF_MAP_CREATE } from "../../uapi/commands.ts";
-import { EINVAL, ENOMEM, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
-import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts";
+import { EFAULT, EINVAL, ENOMEM, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
+import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_TOKEN_FD, BPF_F_WRONLY } from "../../uapi/flags.ts";
 import {
   BPF_MAP_TYPE_ARENA,
   BPF_MAP_TYPE_ARRAY,
@@ -13,12 +13,15 @@ import {
 } from "../../uapi/map-types.ts";
 import { toBigInt } from "../../uapi/struct.ts";
 import { type EmbeddedBtf, sizedType } from "../btf.ts";
-import { findBtf, References } from "../objects.ts";
+import type { SpecialField } from "../btf-fields.ts";
+import { userBytes } from "../memory.ts";
+import { findBtf, notOpen, References } from "../objects.ts";
+import { SHA256_SIZE } from "../sha256.ts";
 import { capable, type KernelState, whenIdle } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
 import { families } from "./families.ts";
 import { type EmbeddedMap, type MapFamily, NUMA_NO_NODE, stride } from "./map.ts";
-import { checkSpecialFields, type SpecialField, setSpecialFields, specialFields } from "./special-fields.ts";
+import { checkSpecialFields, setSpecialFields, specialFields } from "./special-fields.ts";
 
 /** The one node that there is, and none in particular. */
 const NUMA_NODES: readonly number[] = [0, NUMA_NO_NODE];
@@ -40,8 +43,12 @@ export function createMap(state: KernelState, attr: MapCreate): number {
   const family = families.get(attr.map_type);
   if (family === undefined) return -EINVAL;
 
-  const error = family.check?.(attr, (capability) => capable(state, capability)) ?? 0;
+  const hasToken = (attr.map_flags & BPF_F_TOKEN_FD) !== 0;
+  const asked = { ...attr, map_flags: attr.map_flags & ~BPF_F_TOKEN_FD };
+  const error = family.check?.(asked, (capability) => capable(state, capability)) ?? 0;
   if (error !== 0) return error;
+  // Nothing in the embedded kernel is a token.
+  if (hasToken) return state.files.get(attr.map_token_fd) === undefined ? notOpen(attr.map_token_fd) : -EINVAL;
   if (!capable(state, "CAP_BPF")) return -EPERM;
   if (family.capability !== undefined && !capable(state, family.capability)) return -EPERM;
   if (attr.map_ifindex !== 0) return offloadError(state, attr);
@@ -63,7 +70,8 @@ export function createMap(state: KernelState, attr: MapCreate): number {
     btf = found;
     fields = checked;
   }
-  if (attr.excl_prog_hash !== null || attr.excl_prog_hash_size !== 0) return -EINVAL;
+  const exclusiveHash = readProgramHash(attr);
+  if (typeof exclusiveHash === "number") return exclusiveHash;
 
   const extra = toBigInt(attr.map_extra);
   const handle = machine.mapCreate(
@@ -110,6 +118,7 @@ export function createMap(state: KernelState, attr: MapCreate): number {
       userValueSize: family.perCpu ? stride(attr.value_size) * state.cpus : attr.value_size,
       fields,
       innerTemplate,
+      exclusiveHash,
       btf,
       btf_key_type_id: attr.btf_key_type_id,
       btf_value_type_id: attr.btf_value_type_id,
@@ -126,6 +135,13 @@ function typesAreMeant(attr: MapCreate): boolean {
   const { map_type, btf_key_type_id, btf_value_type_id, btf_vmlinux_value_type_id } = attr;
   if (btf_vmlinux_value_type_id === 0) return btf_key_type_id === 0 || btf_value_type_id !== 0;
   return map_type === BPF_MAP_TYPE_STRUCT_OPS && btf_key_type_id === 0 && btf_value_type_id === 0;
+}
+
+/** The digest of the only program that may name the map, where there is one; -EINVAL, -EFAULT. */
+function readProgramHash({ excl_prog_hash, excl_prog_hash_size }: MapCreate): Uint8Array | undefined | number {
+  if (excl_prog_hash === null) return excl_prog_hash_size === 0 ? undefined : -EINVAL;
+  if (excl_prog_hash_size !== SHA256_SIZE) return -EINVAL;
+  return userBytes(excl_prog_hash, SHA256_SIZE)?.slice() ?? -EFAULT;
 }
 
 /** A map in a network device: no device of the embedded kernel takes any. */
@@ -145,6 +161,7 @@ function checkBtf(btf: EmbeddedBtf, family: MapFamily, attr: MapCreate): readonl
   const value = sizedType(btf, attr.btf_value_type_id, attr.value_size);
   if (value === undefined) return -EINVAL;
   const fields = specialFields(btf.types, value);
-  const error = checkSpecialFields(fields, attr) || (family.checkKeyType?.(attr, key, value, btf.types) ?? 0);
+  const error =
+    checkSpecialFields(btf.types, fields, attr) || (family.checkKeyType?.(attr, key, value, btf.types) ?? 0);
   return error === 0 ? fields : error;
 }

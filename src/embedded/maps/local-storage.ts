@@ -19,7 +19,7 @@ export const taskStorage: MapFamily = family("task");
 export const cgroupLocalStorage: MapFamily = family("cgroup");
 
 /** Address of an owner's value, made with zeros where there is none; 0 where memory, or what a socket may take, does not suffice. */
-export function getOrCreateValue(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner): number {
+function getOrCreateValue(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner): number {
   const old = owner.storage.get(map);
   if (old !== undefined) return old;
   if (!mayCharge(owner, map, owner.storage.size === 0 ? STORAGE_SIZE : 0)) return 0;
@@ -27,7 +27,29 @@ export function getOrCreateValue(state: KernelState, map: EmbeddedMap, owner: Em
   if (value === 0) return 0;
   if (owner.kind === "socket") owner.charged += chargeOf(map) + (owner.storage.size === 0 ? STORAGE_SIZE : 0);
   owner.storage.set(map, value);
+  state.memory.reach(value + map.value_size);
   return value;
+}
+
+/** Address of an owner's value that a program finds; where there is none and it asks for one, made of `value`, or of zeros where that is 0. */
+export function getOrCreateFrom(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner, value: number): number {
+  const isNew = !owner.storage.has(map);
+  const address = getOrCreateValue(state, map, owner);
+  if (!isNew || address === 0 || value === 0) return address;
+  const { u8 } = state.memory;
+  u8.copyWithin(address, value, value + map.value_size);
+  for (const { offset, size } of map.fields) u8.fill(0, address + offset, address + offset + size);
+  return address;
+}
+
+/** Takes away an owner's value. Returns whether there was one. */
+export function deleteValue(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner): boolean {
+  const value = owner.storage.get(map);
+  if (value === undefined) return false;
+  owner.storage.delete(map);
+  whenIdle(state, () => state.machine.free(value));
+  if (owner.kind === "socket") owner.charged -= chargeOf(map) + (owner.storage.size === 0 ? STORAGE_SIZE : 0);
+  return true;
 }
 
 function family(kind: OwnerKind): MapFamily {
@@ -52,12 +74,12 @@ function family(kind: OwnerKind): MapFamily {
       remove(state, map, key) {
         const owner = ownerAt(state, key);
         if (typeof owner === "number") return owner;
-        return remove(state, map, owner) ? 0 : -ENOENT;
+        return deleteValue(state, map, owner) ? 0 : -ENOENT;
       },
     },
     hasDirectValue: false,
     destroy(state, map) {
-      for (const owner of state.owners) remove(state, map, owner);
+      for (const owner of state.owners) deleteValue(state, map, owner);
     },
   };
 }
@@ -89,21 +111,10 @@ function update(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner, valu
   if (isThere && (flags & BPF_F_LOCK) === 0 && !mayCharge(owner, map, 0)) return -ENOMEM;
   const address = getOrCreateValue(state, map, owner);
   if (address === 0) return -ENOMEM;
-  state.memory.reach(address + map.value_size);
   const { u8 } = state.memory;
   for (const { offset, size } of map.fields) u8.copyWithin(value + offset, address + offset, address + offset + size);
   u8.copyWithin(address, value, value + map.value_size);
   return 0;
-}
-
-/** Returns whether there was a value. */
-function remove(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner): boolean {
-  const value = owner.storage.get(map);
-  if (value === undefined) return false;
-  owner.storage.delete(map);
-  whenIdle(state, () => state.machine.free(value));
-  if (owner.kind === "socket") owner.charged -= chargeOf(map) + (owner.storage.size === 0 ? STORAGE_SIZE : 0);
-  return true;
 }
 
 /** net.core.optmem_max: what the options and the storage of one socket stay below, in bytes. */

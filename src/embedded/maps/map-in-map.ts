@@ -80,7 +80,7 @@ function innerTemplate({ files }: KernelState, { inner_map_fd }: MapAttributes):
   const map = findMap(files, inner_map_fd);
   if (typeof map === "number") return map;
   if (map.innerTemplate !== undefined) return -EINVAL;
-  if (NEVER_INNER.has(map.map_type)) return -ENOTSUPP;
+  if (map.exclusiveHash !== undefined || NEVER_INNER.has(map.map_type)) return -ENOTSUPP;
   const { map_type, key_size, value_size, max_entries, map_flags, fields } = map;
   return { map_type, key_size, value_size, max_entries, map_flags, fields };
 }
@@ -88,6 +88,7 @@ function innerTemplate({ files }: KernelState, { inner_map_fd }: MapAttributes):
 /** A map that is to be put into another, with a reference; or -errno. */
 function takeInner(inner: EmbeddedMap | number, { innerTemplate }: EmbeddedMap): EmbeddedMap | number {
   if (typeof inner === "number") return inner;
+  if (inner.exclusiveHash !== undefined) return -ENOTSUPP;
   if (innerTemplate === undefined || !isLike(innerTemplate, inner)) return -EINVAL;
   inner.references.take();
   return inner;

@@ -5,11 +5,11 @@ import type { Btf, BtfType } from "../../btf/btf.ts";
 import type { MmapOptions } from "../../kernel/kernel.ts";
 import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
+import type { SpecialField } from "../btf-fields.ts";
 import type { MachineMemory } from "../memory.ts";
 import type { File, References } from "../objects.ts";
 import type { EmbeddedSocket } from "../owners.ts";
 import type { Capability, KernelState } from "../state.ts";
-import type { SpecialField } from "./special-fields.ts";
 
 /** Fields of BPF_MAP_CREATE that a family looks at. */
 export interface MapAttributes {
@@ -54,6 +54,8 @@ export interface MapFamily {
   readonly operations: Operations;
   /** Whether a program may hold the address of the first value; ENOTSUPP otherwise. */
   readonly hasDirectValue: boolean;
+  /** Bytes of its contents, which a frozen map tells the hash of; absent: it has none. */
+  hashedBytes?(map: EmbeddedMap): number;
   /** Whether this part of the map's memory may be mapped; absent: ENOTSUPP. */
   checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean, state: KernelState): number;
   /** Whether it may be mapped where the caller wants it, which is asked before the caller's rights are. */
@@ -120,6 +122,8 @@ export interface EmbeddedMap
   readonly fields: readonly SpecialField[];
   /** Of a map of maps. */
   readonly innerTemplate: InnerTemplate | undefined;
+  /** SHA-256 of the only program that may name it. */
+  readonly exclusiveHash: Uint8Array | undefined;
   readonly btf: EmbeddedBtf | undefined;
   readonly btf_key_type_id: number;
   readonly btf_value_type_id: number;

@@ -27,7 +27,9 @@ export const xskmap: MapFamily = {
       if (flags > BPF_EXIST) return -EINVAL;
       if ((memory.u32[key / 4] as number) >= map.max_entries) return -E2BIG;
       const fd = memory.u32[value / 4] as number;
-      return files.get(fd) === undefined && notOpen(fd) === -EBADF ? -EBADF : -ENOTSOCK;
+      const object = files.get(fd)?.object;
+      if (object === undefined && notOpen(fd) === -EBADF) return -EBADF;
+      return object?.kind === "socket" ? -EOPNOTSUPP : -ENOTSOCK;
     },
     remove: ({ memory }, map, key) => ((memory.u32[key / 4] as number) >= map.max_entries ? -EINVAL : 0),
   },

@@ -10,12 +10,12 @@ export interface ContextField {
   /** How it may be read; absent where it may not be. */
   readonly read?: FieldAccess;
   readonly write?: FieldAccess;
-  /** What a read gives: a number where absent. `unsupported` are kernel objects that are not in the embedded kernel. */
-  readonly holds?: "pkt" | "pkt_meta" | "pkt_end" | "unsupported";
+  /** What a read gives: a number where absent. `sock_common` may be NULL. */
+  readonly holds?: "pkt" | "pkt_meta" | "pkt_end" | "sock_common";
 }
 
-/** `whole`: the field at once. `narrow`: aligned parts of it too. `any`: aligned parts of any width up to 8 bytes. */
-export type FieldAccess = "whole" | "narrow" | "any";
+/** `whole`: the field at once. `start`: its first bytes too. `narrow`: aligned parts of it too. `any`: aligned parts of any width up to 8 bytes. */
+export type FieldAccess = "whole" | "start" | "narrow" | "any";
 
 export interface ProgramModel {
   readonly context: readonly ContextField[];
@@ -39,7 +39,7 @@ export interface ProgramModel {
 
 /** The field that an access of `size` bytes at `offset` may touch; undefined where it is not allowed. */
 export function findField(
-  model: ProgramModel,
+  model: Pick<ProgramModel, "context" | "freeContext" | "hasField">,
   expectedAttachType: number,
   offset: number,
   size: number,
@@ -52,5 +52,6 @@ export function findField(
   if (!field || !access || offset + size > field.offset + field.size) return undefined;
   if (model.hasField && !model.hasField(field.name, expectedAttachType)) return undefined;
   if (access === "whole" && (offset !== field.offset || size !== field.size)) return undefined;
+  if (access === "start" && offset !== field.offset) return undefined;
   return field;
 }

@@ -98,7 +98,7 @@ const kinds: Partial<Record<Name, ContextField["holds"]>> = {
   data: "pkt",
   data_end: "pkt_end",
   data_meta: "pkt_meta",
-  sk: "unsupported",
+  sk: "sock_common",
 };
 
 function contextOf(readable: readonly Name[], writable: readonly Name[]): ContextField[] {

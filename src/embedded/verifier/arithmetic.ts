@@ -9,7 +9,7 @@ import type { BinaryOp, Scalar } from "./scalar.ts";
 import * as scalars from "./scalar.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
 import * as tnum from "./tnum.ts";
-import { isPointer, isScalar, type Pointer, pointer, typeName, type Value } from "./values.ts";
+import { isPointer, isScalar, isSocket, type Pointer, pointer, typeName, type Value } from "./values.ts";
 import type { Walk } from "./walk.ts";
 
 export function alu(walk: Walk, instruction: Instruction): void {
@@ -191,7 +191,7 @@ function checkMovable(base: Pointer, amount: Scalar, register: number): void {
     deny("null-check", words, register);
   }
   const fixed = base.kind === "map_ptr" && scalars.isZero(amount);
-  if (base.kind === "pkt_end" || base.kind === "xdp_sock" || (base.kind === "map_ptr" && !fixed)) {
+  if (base.kind === "pkt_end" || isSocket(base.kind) || (base.kind === "map_ptr" && !fixed)) {
     deny("pointer-arithmetic", `R${register} pointer arithmetic on ${typeName(base)} prohibited`, register);
   }
   // Linux takes what was added to a linked number for its offset.

@@ -70,7 +70,15 @@ export function branch(walk: Walk, instruction: Instruction): Branch {
 }
 
 /** Pointers whose comparison with NULL is certain, to Linux. */
-const neverNull: readonly PointerKind[] = ["map_key", "map_value", "map_ptr", "mem", "ringbuf_mem"];
+const neverNull: readonly PointerKind[] = [
+  "map_key",
+  "map_value",
+  "map_ptr",
+  "mem",
+  "ringbuf_mem",
+  "sock",
+  "sock_common",
+];
 
 /** Whether `a code b` holds for all numbers that they may be, for none, or for some. */
 export function decide(code: number, bits: 32 | 64, a: Scalar, b: Scalar): boolean | undefined {

@@ -30,7 +30,7 @@ import * as scalars from "./scalar.ts";
 import { constantKey } from "./stack.ts";
 import { type Dynptr, framePlaces, newFrame } from "./state.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
-import { isPacket, isPointer, isScalar, type Pointer, pointer, typeName, type Value } from "./values.ts";
+import { isPacket, isPointer, isScalar, isSocket, type Pointer, pointer, typeName, type Value } from "./values.ts";
 import type { VerifierMap } from "./verify.ts";
 import type { Walk } from "./walk.ts";
 
@@ -139,7 +139,12 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       return;
     case "map key":
     case "map value":
+    case "map value or null":
     case "uninitialised map value": {
+      if (argument === "map value or null" && isScalar(value) && scalars.isZero(value)) {
+        walk.needExact(value);
+        return;
+      }
       if (argument !== "map key" && socketMaps.includes(call.map!.type)) denySocket(value, register, argument);
       const size = argument === "map key" ? call.map!.keySize : call.map!.valueSize;
       checkMemoryType(value, register);
@@ -199,6 +204,15 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       if (isScalar(value) && scalars.isZero(value)) walk.needExact(value);
       else expectKind(value, register, "fp");
       return;
+    case "socket":
+    case "any socket":
+      if (!isPointer(value) || value.nullable || !isSocket(value.kind)) denyType(value, register, sockets[argument]);
+      return;
+    case "zero":
+      if (!isScalar(value) || !scalars.isZero(value))
+        reject("helper-argument", "get_local_storage() doesn't support non-zero flags", register);
+      walk.needExact(value);
+      return;
     case "lock":
       useLock(walk, value, register, call.id === helperIds.BPF_FUNC_spin_unlock);
       return;
@@ -231,11 +245,17 @@ const withElements: readonly number[] = [
 /** Maps whose values are sockets to programs. */
 const socketMaps: readonly number[] = [BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH];
 
-/** There is no pointer to a socket in the embedded kernel. */
+/** No pointer to a socket in the embedded kernel is taken for the value of a map of sockets. */
 function denySocket(value: Value, register: number, argument: Argument): never {
   if (argument !== "map value") reject("helper-argument", "invalid arg_type for sockmap/sockhash", register);
-  denyType(value, register, "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_");
+  denyType(value, register, sockets["any socket"]);
 }
+
+/** The pointers that are taken for a socket, in the words of the log. */
+const sockets = {
+  socket: "sock_common, sock, tcp_sock, xdp_sock",
+  "any socket": "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_",
+} as const;
 
 const memoryKinds: readonly Value["kind"][] = ["fp", "pkt", "pkt_meta", "map_key", "map_value", "mem", "ringbuf_mem"];
 
@@ -330,6 +350,10 @@ function returnValue(walk: Walk, { id, prototype, map, recordSize, dynptr, key }
         return pointer("map_value", { map: map!, id: hasLock(map) ? walk.newId() : 0 });
       }
       return pointer("map_value", { nullable: true, id: walk.newId(), map: map! });
+    case "map value":
+      return pointer("map_value", { map: map!, id: hasLock(map) ? walk.newId() : 0 });
+    case "socket or null":
+      return pointer("sock", { nullable: true, id: walk.newId() });
     case "record or null": {
       const reference = walk.acquire();
       return pointer("ringbuf_mem", { nullable: true, id: reference, reference, size: recordSize });

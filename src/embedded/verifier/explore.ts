@@ -26,7 +26,7 @@ import { checkReturn } from "./return-value.ts";
 import * as scalars from "./scalar.ts";
 import { copyState, newFrame, type State } from "./state.ts";
 import { CALL, checkStructure, EXIT, isKernelFunctionCall, isLocalCall, isTailCall, jumpTarget } from "./structure.ts";
-import { isPacket, isPointer, isScalar, type PointerKind, pointer } from "./values.ts";
+import { isPacket, isPointer, isScalar, isSocket, type PointerKind, pointer } from "./values.ts";
 import type { Statistics, Verdict, VerifierInput } from "./verify.ts";
 import { Walk } from "./walk.ts";
 
@@ -223,7 +223,8 @@ class Search {
     if (!isPointer(value)) return;
     const before = this.accessKinds.get(walk.at) ?? value.kind;
     this.accessKinds.set(walk.at, value.kind);
-    if (before !== value.kind && (before === "ctx" || value.kind === "ctx")) {
+    const isAlone = (kind: PointerKind): boolean => kind === "ctx" || isSocket(kind);
+    if (before !== value.kind && (isAlone(before) || isAlone(value.kind))) {
       reject("context", "same insn cannot be used with different pointers", register);
     }
   }

@@ -3,7 +3,7 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import { BPF_FUNC_spin_unlock } from "../../uapi/helper-ids.ts";
-import type { SpecialField } from "../maps/special-fields.ts";
+import type { SpecialField } from "../btf-fields.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { typeName, type Value } from "./values.ts";

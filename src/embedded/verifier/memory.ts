@@ -2,8 +2,10 @@
 // Linux: kernel/bpf/verifier.c, check_mem_access, check_helper_mem_access
 
 import { BPF_F_RDONLY_PROG, BPF_F_STRICT_ALIGNMENT, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
-import type { SpecialFieldKind } from "../maps/special-fields.ts";
+import type { SpecialFieldKind } from "../btf-fields.ts";
+import { bpfSock } from "../context.ts";
 import { findField } from "../programs/model.ts";
+import { socketFields } from "../programs/socket.ts";
 import { deny, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { giveStackToHelper, loadStack, storeStack } from "./stack.ts";
@@ -47,8 +49,10 @@ export function load(walk: Walk, access: Access): Value {
     case "pkt_meta":
       checkPacket(base, register, offset, size);
       break;
+    case "sock":
+    case "sock_common":
     case "xdp_sock":
-      checkXdpSocket(register, offset, size);
+      checkSocket(base.kind, register, offset, size);
       break;
     case "arena":
       break;
@@ -94,6 +98,11 @@ export function store(walk: Walk, access: Access, value: Value, valueRegister: n
       return;
     case "arena":
       return;
+    case "sock":
+    case "sock_common":
+    case "xdp_sock":
+      deny("invalid-access", `R${register} cannot write into ${base.kind}`, register);
+      break;
     default:
       deny("invalid-access", `R${register} invalid mem access '${typeName(base)}'`, register);
   }
@@ -263,20 +272,18 @@ function checkPacket(base: Pointer, register: number, offset: number, size: numb
   deny("packet-bounds", `${words}\nR${register} offset is outside of the packet`, register);
 }
 
-/** Of struct bpf_xdp_sock there is queue_id, a u32. */
-function checkXdpSocket(register: number, offset: number, size: number): void {
-  if (offset !== 0 || size !== 4) {
-    deny("memory-bounds", `R${register} invalid xdp_sock access off=${offset} size=${size}`, register);
-  }
+function checkSocket(kind: keyof typeof socketFields, register: number, offset: number, size: number): void {
+  const isPadding = kind !== "xdp_sock" && (offset & ~1) === bpfSock.padding;
+  if (!isPadding && findField({ context: socketFields[kind] }, 0, offset, size, "read")) return;
+  deny("memory-bounds", `R${register} invalid ${kind} access off=${offset} size=${size}`, register);
 }
 
 function loadContext(walk: Walk, base: Pointer, { register, offset, size, signed }: Access): Value {
   checkUnmodified(base, register);
   const field = findField(walk.model, walk.input.expectedAttachType, offset, size, "read");
   if (!field || (signed && field.holds)) denyContext(register, offset, size);
-  if (field.holds === "unsupported")
-    reject("unsupported", `context field ${field.name} is not in the embedded kernel yet`, register);
   walk.contextBytes = Math.max(walk.contextBytes, offset + size);
+  if (field.holds === "sock_common") return pointer("sock_common", { nullable: true, id: walk.newId() });
   return field.holds ? pointer(field.holds) : scalars.ofSize(size, signed);
 }
 

@@ -19,6 +19,8 @@ export type PointerKind =
   | "pkt_meta"
   | "pkt_end"
   | "ringbuf_mem"
+  | "sock"
+  | "sock_common"
   | "xdp_sock";
 
 export interface Pointer {
@@ -68,6 +70,9 @@ export function pointer(kind: PointerKind, fields: Partial<Pointer> = {}): Point
 
 export const isScalar = (value: Value | undefined): value is Scalar => value?.kind === "scalar";
 export const isPointer = (value: Value | undefined): value is Pointer => value !== undefined && value.kind !== "scalar";
+/** Whether it points to a socket, of which single fields may be read and nothing written. */
+export const isSocket = (kind: PointerKind): boolean =>
+  kind === "sock" || kind === "sock_common" || kind === "xdp_sock";
 export const isPacket = (value: Value | undefined): value is Pointer =>
   value?.kind === "pkt" || value?.kind === "pkt_meta" || value?.kind === "pkt_end";
 

@@ -3,8 +3,8 @@
 
 import type { Instruction } from "../../asm/instruction.ts";
 import type { Diagnosis, SourceLocation } from "../../diagnosis/diagnosis.ts";
+import type { SpecialField } from "../btf-fields.ts";
 import type { KernelFunction } from "../kernel-functions.ts";
-import type { SpecialField } from "../maps/special-fields.ts";
 import { explore } from "./explore.ts";
 
 /** A program as BPF_PROG_LOAD was given it, with the maps that it names. */
