@@ -49,11 +49,10 @@ export interface PinnedMap {
 
 /** A map for a path, as a policy wants it. */
 export function preparePinned({ path, policy = "fail" }: PinOptions, declared: CreateAttr, makers: Makers): PinnedMap {
-  const prepare: ((path: string, declared: CreateAttr, makers: Makers) => PinnedMap) | undefined = policies[policy];
-  if (prepare === undefined) {
+  if (!Object.hasOwn(policies, policy)) {
     throw refused(path, `a policy is "fail", "reuse", "replace" or "migrate"; got "${policy as string}"`);
   }
-  return prepare(path, declared, makers);
+  return policies[policy](path, declared, makers);
 }
 
 const policies: Readonly<Record<PinPolicy, (path: string, declared: CreateAttr, makers: Makers) => PinnedMap>> = {
