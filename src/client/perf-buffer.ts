@@ -12,7 +12,7 @@ import { BpfError, check } from "./errors.ts";
 import { EventReader, type EventReaderOptions } from "./event-reader.ts";
 import { identityOf } from "./info.ts";
 import { mapShared } from "./map-shared.ts";
-import { loadPosition, storePosition } from "./position.ts";
+import { LARGEST_POSITION, loadPosition, storePosition } from "./position.ts";
 import { RingBufferError } from "./ring-buffer.ts";
 import { Waiter } from "./waiter.ts";
 
@@ -223,7 +223,8 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
       if (position === buffer.end) {
         const end = loadPosition(buffer.head);
         if (end === position) return false;
-        if (!(end > position && end - position <= buffer.size && end % 8 === 0 && position % 8 === 0)) {
+        const isAhead = end > position && end - position <= buffer.size && end <= LARGEST_POSITION;
+        if (!(isAhead && end % 8 === 0 && position % 8 === 0)) {
           throw this.#error(
             buffer,
             `the head is at ${end}, where it is at most ${buffer.size} bytes ahead and at a multiple of 8`,

@@ -6,7 +6,7 @@ import type { Kernel, Mapping } from "../kernel/kernel.ts";
 import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
 import { EventReader, type EventReaderOptions } from "./event-reader.ts";
 import { checkRingSize, mapShared } from "./map-shared.ts";
-import { loadPosition, storePosition } from "./position.ts";
+import { LARGEST_POSITION, loadPosition, storePosition } from "./position.ts";
 import { EXPIRED, type Place, type RecordView, viewOf } from "./record-view.ts";
 import { Waiter } from "./waiter.ts";
 
@@ -282,7 +282,8 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
 
   /** Whether so many bytes may be unread. */
   #isUnread(bytes: number): boolean {
-    return bytes >= 0 && bytes <= this.#size && bytes % 8 === 0 && this.#end % 8 === 0;
+    const isAhead = bytes >= 0 && bytes <= this.#size && this.#end <= LARGEST_POSITION;
+    return isAhead && bytes % 8 === 0 && this.#end % 8 === 0;
   }
 
   /**
