@@ -223,6 +223,7 @@ describe("PerfBuffer", () => {
     for (let at = 0; at < 4096; at += 16) {
       page.setUint32(4096 + at, PERF_RECORD_SAMPLE, true);
       page.setUint16(4096 + at + 6, 16, true);
+      page.setUint32(4096 + at + 8, 4, true);
     }
     expect(() => samples.drain(() => undefined)).toThrow(RingBufferError);
     moveHead(0n);
