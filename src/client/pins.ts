@@ -32,7 +32,10 @@ export function mountBpffs(kernel: Kernel, path: string = DEFAULT_BPFFS): boolea
   const made = kernel.bpffs.mkdir(path);
   if (made < 0 && made !== -EEXIST) throw fail(-made, "mkdir");
   const mounted = kernel.bpffs.mount(path);
-  if (mounted < 0) throw fail(-mounted, "mount");
+  if (mounted < 0) {
+    if (made >= 0) kernel.bpffs.rmdir(path);
+    throw fail(-mounted, "mount");
+  }
   return true;
 }
 

@@ -5,6 +5,7 @@ import { BpfError } from "../../src/client/errors.ts";
 import { BpfMap } from "../../src/client/map.ts";
 import type { HashMap } from "../../src/client/maps/keyed.ts";
 import { PerfBuffer } from "../../src/client/perf-buffer.ts";
+import { mountBpffs } from "../../src/client/pins.ts";
 import { pollBuffers } from "../../src/client/poll.ts";
 import { RingBuffer } from "../../src/client/ring-buffer.ts";
 import { bytes } from "../../src/codec/bytes.ts";
@@ -14,7 +15,7 @@ import { u32, u64 } from "../../src/codec/scalars.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import { BPF_MAP_GET_NEXT_KEY, BPF_MAP_LOOKUP_ELEM } from "../../src/uapi/commands.ts";
-import { ENOENT } from "../../src/uapi/errno.ts";
+import { ENOENT, EPERM } from "../../src/uapi/errno.ts";
 import { contract } from "../contract/contract.ts";
 import { errorOf } from "./error-of.ts";
 
@@ -125,6 +126,32 @@ describe("objects as elements", () => {
     expect(errorOf(() => create(kernel, { type: "array_of_maps", maxEntries: 1, inner: stranger }))).toMatchObject({
       message,
     });
+  });
+});
+
+describe("without capabilities", () => {
+  contract.on("embedded")("the error says which one is missing", () => {
+    using kernel = new EmbeddedKernel({ capabilities: ["CAP_BPF"] });
+    using map = hash(kernel);
+    expect(errorOf(() => BpfMap.fromId(kernel, map.id))).toMatchObject({
+      code: "EPERM",
+      hint: "needs CAP_SYS_ADMIN; run as root or grant it",
+    });
+  });
+
+  contract.on("embedded")("a file system that is not mounted leaves no directory", () => {
+    using kernel = new EmbeddedKernel();
+    const { bpffs } = kernel;
+    const refusing = Object.assign(Object.create(bpffs), {
+      contains: () => false,
+      mkdir: () => made.push("mkdir"),
+      mount: () => -EPERM,
+      rmdir: () => made.pop() && 0,
+    });
+    const made: string[] = [];
+    const refused = new Proxy(kernel, { get: (target, name) => (name === "bpffs" ? refusing : bound(target, name)) });
+    expect(errorOf(() => mountBpffs(refused, "/sys/fs/none"))).toMatchObject({ code: "EPERM" });
+    expect(made).toEqual([]);
   });
 });
 
