@@ -128,7 +128,10 @@ type CreateAttr = Attr<typeof commands.BPF_MAP_CREATE>;
 
 /** Options of a type with keys and values; `maxEntries` may be left out. */
 type FilledOptions = Omit<
-  Extract<MapOptions, { readonly value: unknown; readonly maxEntries: number; readonly key?: unknown }>,
+  Exclude<
+    Extract<MapOptions, { readonly value: unknown; readonly maxEntries: number; readonly key?: unknown }>,
+    { readonly type: "queue" | "stack" | "bloom_filter" }
+  >,
   "maxEntries"
 > & {
   readonly maxEntries?: number;
