@@ -13,6 +13,7 @@ export { BpfMap } from "./client/map.ts";
 export { ArenaMap } from "./client/maps/arena.ts";
 export { ArrayMap } from "./client/maps/array.ts";
 export { MapHandle } from "./client/maps/handle.ts";
+export type { Held } from "./client/maps/held.ts";
 export type { Json } from "./client/maps/json.ts";
 export { DeletableMap, HashMap, KeyedMap } from "./client/maps/keyed.ts";
 export type { MapView } from "./client/maps/mapped.ts";
@@ -25,7 +26,6 @@ export {
   type CpuTarget,
   DeviceMap,
   type DeviceTarget,
-  type Held,
   MapOfMaps,
   ProgramArrayMap,
   SocketMap,

@@ -1,15 +1,16 @@
 // What callers give, checked before it is laid out for a kernel, which sees the low bits of a number, and text up to its NUL.
 
+import { shown } from "../codec/codec.ts";
 import { EINVAL } from "../uapi/errno.ts";
 import { BpfError, syscallName } from "./errors.ts";
 
-/** What an argument is for: the command, and the thing it is about. */
-interface Purpose {
-  readonly command: number;
+/** What an argument is for: the command, or another system call, and the thing it is about. */
+type Purpose = ({ readonly command: number } | { readonly syscall: string }) & {
   readonly subject?: string | undefined;
-}
+};
 
 const LARGEST_U32 = 0xffff_ffff;
+const LARGEST_U64 = 0xffff_ffff_ffff_ffffn;
 
 /** @throws BpfError `EINVAL` where a number is no u32; absent ones are left alone */
 export function checkNumbers(numbers: Readonly<Record<string, number | undefined>>, purpose: Purpose): void {
@@ -19,16 +20,25 @@ export function checkNumbers(numbers: Readonly<Record<string, number | undefined
   }
 }
 
+/** @throws BpfError `EINVAL` where an address is no u64; an absent one is left alone */
+export function checkAddress(address: unknown, purpose: Purpose): void {
+  if (address === undefined || (typeof address === "bigint" && address === BigInt.asUintN(64, address))) return;
+  throw invalid(purpose, `address is a bigint from 0n to ${LARGEST_U64}n; got ${shown(address)}`);
+}
+
 /**
  * @param what what the text is, for the message: "a path"
- * @throws BpfError `EINVAL` where it has a NUL, which would end it early
+ * @throws BpfError `EINVAL` where it is no string, or has a NUL, which would end it early
  */
-export function checkText(text: string, what: string, purpose: Purpose): void {
+export function checkText(text: unknown, what: string, purpose: Purpose): asserts text is string {
+  if (typeof text !== "string") throw invalid(purpose, `${what} is a string; got ${shown(text)}`);
   const at = text.indexOf("\0");
   if (at >= 0) throw invalid(purpose, `${what} has no NUL; got one at ${at}`);
 }
 
-function invalid({ command, subject }: Purpose, hint: string): BpfError {
-  const named = subject === undefined ? {} : { subject: subject.replaceAll("\0", "\\0") };
-  return new BpfError(EINVAL, { syscall: syscallName(command), ...named, hint });
+function invalid(purpose: Purpose, hint: string): BpfError {
+  const { subject } = purpose;
+  const syscall = "command" in purpose ? syscallName(purpose.command) : purpose.syscall;
+  const named = typeof subject === "string" ? { subject: subject.replaceAll("\0", "\\0") } : {};
+  return new BpfError(EINVAL, { syscall, ...named, hint });
 }

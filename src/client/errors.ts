@@ -90,9 +90,15 @@ function permissionHint(errno: number, command: number): string | undefined {
   if (commandsThatNeedCapBpf.has(command)) {
     return 'needs CAP_BPF; run as root or grant it, or use openKernel({ kind: "embedded" })';
   }
+  if (commandsThatNeedCapSysAdmin.has(command)) return "needs CAP_SYS_ADMIN; run as root or grant it";
   return undefined;
 }
 
+const commandsThatNeedCapSysAdmin = new Set([
+  commands.BPF_MAP_GET_FD_BY_ID,
+  commands.BPF_PROG_GET_FD_BY_ID,
+  commands.BPF_BTF_GET_FD_BY_ID,
+]);
 const commandsThatNeedCapBpf = new Set([commands.BPF_MAP_CREATE, commands.BPF_BTF_LOAD]);
 
 /** The last line of a verifier's log that says why, without its statistics. */

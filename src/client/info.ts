@@ -13,6 +13,13 @@ export const readMapInfo = (kernel: Kernel, fd: number): MapInfo => readInfo(ker
 /** What the kernel says of the program that `fd` is of. */
 export const readProgInfo = (kernel: Kernel, fd: number): ProgInfo => readInfo(kernel, fd, progInfo);
 
+/** Type and id, with which every info struct begins: what tells one object from all others of its kind. Undefined where `fd` is not open. */
+export function identityOf(kernel: Kernel, fd: number): string | undefined {
+  const info = new Uint8Array(8);
+  const result = kernel.bpf(BPF_OBJ_GET_INFO_BY_FD, { bpf_fd: fd, info_len: info.length, info });
+  return result < 0 ? undefined : info.join();
+}
+
 /** @throws BpfError `EINVAL` where a file descriptor that somebody else opened is no map's */
 export function checkIsMap(kernel: Kernel, fd: number): void {
   if (askAsMap(kernel, fd) === -EINVAL) throw wrongKind(fd, "it is no map's file descriptor");

@@ -2,17 +2,20 @@
 // Linux: man 2 bpf, Documentation/bpf/maps.rst
 
 import { buildBtf } from "../btf/build.ts";
+import { shown } from "../codec/codec.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Attr } from "../uapi/attr.ts";
 import * as commands from "../uapi/commands.ts";
 import { BPF_MAP_TYPE_STRUCT_OPS } from "../uapi/map-types.ts";
-import { checkNumbers, checkText } from "./arguments.ts";
+import { checkAddress, checkNumbers, checkText } from "./arguments.ts";
 import { check, UnsupportedError } from "./errors.ts";
 import { explainMapCreate } from "./explain-map-create.ts";
 import { closingOnFailure } from "./handle.ts";
 import { checkIsMap } from "./info.ts";
 import { type AnyOptions, attributesOf, openMap } from "./maps/families.ts";
 import { MapHandle } from "./maps/handle.ts";
+import { fdOf } from "./maps/held.ts";
+import { KeyedMap } from "./maps/keyed.ts";
 import type { MapOf, MapOpenOptions, MapOptions, Strict } from "./maps/options.ts";
 import { createPinned } from "./maps/pinned.ts";
 import { localStorageTypes, type MapTypeName, mapTypeNumber } from "./maps/types.ts";
@@ -46,9 +49,14 @@ export abstract class BpfMap extends MapHandle {
     entries: Iterable<readonly [KeyOf<Options>, ValueOf<Options>]>,
   ): MapOf<Options> {
     const all = [...entries];
-    const map = createMap(kernel, { maxEntries: Math.max(1, all.length), ...(options as object) } as CreateOptions);
+    const map: MapHandle = createMap(kernel, {
+      maxEntries: Math.max(1, all.length),
+      ...(options as object),
+    } as CreateOptions);
     try {
-      (map as unknown as { setMany(entries: readonly unknown[]): number }).setMany(all);
+      if (!(map instanceof KeyedMap))
+        throw new UnsupportedError(`map "${map.name}": a ${map.type} has no entries to begin with`);
+      map.setMany(all as [unknown, unknown][]);
       return map as MapOf<Options>;
     } catch (error) {
       map.close();
@@ -120,7 +128,10 @@ type CreateAttr = Attr<typeof commands.BPF_MAP_CREATE>;
 
 /** Options of a type with keys and values; `maxEntries` may be left out. */
 type FilledOptions = Omit<
-  Extract<MapOptions, { readonly value: unknown; readonly maxEntries: number; readonly key?: unknown }>,
+  Exclude<
+    Extract<MapOptions, { readonly value: unknown; readonly maxEntries: number; readonly key?: unknown }>,
+    { readonly type: "queue" | "stack" | "bloom_filter" }
+  >,
   "maxEntries"
 > & {
   readonly maxEntries?: number;
@@ -152,13 +163,22 @@ export function makersOf(kernel: Kernel, attr: CreateAttr, options: CreateOption
 }
 
 function attributes(kernel: Kernel, options: CreateOptions): CreateAttr {
-  const { name = "", type = "", maxEntries, flags = 0, numaNode, btf, hashes, depth, valueTypeId } = options;
+  const { name = "", type = "", maxEntries, flags = 0, numaNode, btf, hashes, depth, valueTypeId, address } = options;
   const map_type = mapTypeNumber(type);
   if (map_type === undefined) throw new UnsupportedError(`map "${name}": "${type}" is no type of maps`);
   const purpose = { command: commands.BPF_MAP_CREATE, subject: options.name };
   checkText(name, "a map's name", purpose);
+  checkCodecs(options, name);
   checkNumbers({ maxEntries, flags, numaNode, hashes, depth, valueTypeId }, purpose);
+  if (btf !== undefined) {
+    const { fd = Number.NaN, keyTypeId = Number.NaN, valueTypeId: btfValueTypeId = Number.NaN } = btf;
+    checkNumbers({ "btf.fd": fd, "btf.keyTypeId": keyTypeId, "btf.valueTypeId": btfValueTypeId }, purpose);
+  }
+  checkAddress(address, purpose);
   const attr = attributesOf(type as MapTypeName, options, kernel);
+  // What options come to: keys and values as large as their codecs, a ring rounded up, a stack of so many addresses.
+  const { key_size, value_size, max_entries } = attr;
+  checkNumbers({ key_size, value_size, max_entries }, purpose);
   return {
     ...attr,
     map_type,
@@ -169,6 +189,14 @@ function attributes(kernel: Kernel, options: CreateOptions): CreateAttr {
       ? {}
       : { btf_fd: btf.fd, btf_key_type_id: btf.keyTypeId, btf_value_type_id: btf.valueTypeId }),
   };
+}
+
+/** @throws TypeError where something else stands in the place of a codec */
+function checkCodecs({ key, value, record }: CreateOptions, name: string): void {
+  for (const [option, codec] of Object.entries({ key, value, record })) {
+    if (codec === undefined || typeof Object(codec).encode === "function") continue;
+    throw new TypeError(`map "${name}": ${option} is a codec, such as u32 or struct({ … }); got ${shown(codec)}`);
+  }
 }
 
 function requestMap(kernel: Kernel, attr: CreateAttr, name: string | undefined): number {
@@ -183,7 +211,7 @@ function requestMap(kernel: Kernel, attr: CreateAttr, name: string | undefined):
 /** The attribute of the inner map that a map of maps is made after; one that is made of options is gone afterwards. */
 function withInnerMap<T>(kernel: Kernel, inner: AnyOptions["inner"], make: (attr: CreateAttr) => T): T {
   if (inner === undefined) return make({});
-  if (inner instanceof MapHandle) return make({ inner_map_fd: inner.fd });
+  if (inner instanceof MapHandle) return make({ inner_map_fd: fdOf(inner, kernel) });
   using template = createMap(kernel, inner);
   return make({ inner_map_fd: template.fd });
 }

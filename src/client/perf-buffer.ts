@@ -4,13 +4,15 @@
 import type { Codec } from "../codec/codec.ts";
 import type { Kernel, Mapping, PerfEventRequest } from "../kernel/kernel.ts";
 import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
-import { EACCES, ENODEV, EPERM } from "../uapi/errno.ts";
+import { EACCES, EINVAL, ENODEV, EPERM } from "../uapi/errno.ts";
 import { BPF_ANY } from "../uapi/flags.ts";
 import * as perf from "../uapi/perf-event.ts";
+import { checkNumbers } from "./arguments.ts";
 import { BpfError, check } from "./errors.ts";
 import { EventReader, type EventReaderOptions } from "./event-reader.ts";
+import { identityOf } from "./info.ts";
 import { mapShared } from "./map-shared.ts";
-import { loadPosition, storePosition } from "./position.ts";
+import { LARGEST_POSITION, loadPosition, storePosition } from "./position.ts";
 import { RingBufferError } from "./ring-buffer.ts";
 import { Waiter } from "./waiter.ts";
 
@@ -45,6 +47,7 @@ export interface PerfEvent<T = Uint8Array> {
 export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
   protected readonly waiter: Waiter;
   readonly #mapFd: number;
+  readonly #mapIdentity: string | undefined;
   readonly #options: PerfBufferOptions<T>;
   readonly #buffers: CpuBuffer[] = [];
   #lost = 0;
@@ -63,7 +66,9 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
   constructor(kernel: Kernel, mapFd: number, maxEntries: number, options: PerfBufferOptions<T> = {}) {
     super(kernel, options);
     this.#mapFd = mapFd;
+    this.#mapIdentity = identityOf(kernel, mapFd);
     this.#options = options;
+    checkOptions(options, this.name);
     try {
       for (const cpu of kernel.system.possibleCpus) {
         if (cpu < maxEntries) this.#open(cpu);
@@ -160,9 +165,11 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
   }
 
   protected override release(): void {
+    // Where the map was closed first, its file descriptor may be another map's by now.
+    const isOurs = identityOf(this.kernel, this.#mapFd) === this.#mapIdentity;
     for (const { fd, cpu, mapping } of this.#buffers) {
       // The map holds the event beyond its file descriptor.
-      this.kernel.bpf(BPF_MAP_DELETE_ELEM, { map_fd: this.#mapFd, key: wordBytes(cpu) });
+      if (isOurs) this.kernel.bpf(BPF_MAP_DELETE_ELEM, { map_fd: this.#mapFd, key: wordBytes(cpu) });
       mapping.unmap();
       this.kernel.close(fd);
     }
@@ -216,7 +223,8 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
       if (position === buffer.end) {
         const end = loadPosition(buffer.head);
         if (end === position) return false;
-        if (!(end > position && end - position <= buffer.size && end % 8 === 0 && position % 8 === 0)) {
+        const isAhead = end > position && end - position <= buffer.size && end <= LARGEST_POSITION;
+        if (!(isAhead && end % 8 === 0 && position % 8 === 0)) {
           throw this.#error(
             buffer,
             `the head is at ${end}, where it is at most ${buffer.size} bytes ahead and at a multiple of 8`,
@@ -349,6 +357,25 @@ function sampleAt({ view, size: dataSize, joined }: CpuBuffer, at: number, size:
 
 /** The bytes of a u32. */
 const wordBytes = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
+
+/** @throws BpfError `EINVAL` where a number is none that the kernel can be given */
+function checkOptions({ pages, wakeupEvents, watermark }: PerfBufferOptions<unknown>, subject: string): void {
+  const syscall = "perf_event_open";
+  checkNumbers({ wakeupEvents, watermark }, { syscall, subject });
+  if (
+    pages === undefined ||
+    (Number.isInteger(pages) && pages > 0 && Number.isInteger(Math.log2(pages)) && pages <= MOST_PAGES)
+  )
+    return;
+  throw new BpfError(EINVAL, {
+    syscall,
+    subject,
+    hint: `pages is a power of two from 1 to ${MOST_PAGES}; got ${pages}`,
+  });
+}
+
+/** With pages of 4096 bytes, 4 GiB: more than any kernel gives. */
+const MOST_PAGES = 2 ** 20;
 
 function permissionHint(errno: number): { hint?: string } {
   if (errno !== EACCES && errno !== EPERM) return {};

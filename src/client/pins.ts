@@ -2,11 +2,12 @@
 // Linux: kernel/bpf/inode.c
 
 import type { Kernel } from "../kernel/kernel.ts";
-import { BPF_OBJ_GET, BPF_OBJ_GET_INFO_BY_FD, BPF_OBJ_PIN } from "../uapi/commands.ts";
+import { BPF_OBJ_GET, BPF_OBJ_PIN } from "../uapi/commands.ts";
 import { EEXIST, EINVAL, ENOENT, EPERM } from "../uapi/errno.ts";
 import { cString } from "../uapi/struct.ts";
 import { checkText } from "./arguments.ts";
 import { BpfError, check } from "./errors.ts";
+import { identityOf } from "./info.ts";
 
 const DEFAULT_BPFFS = "/sys/fs/bpf";
 
@@ -31,7 +32,10 @@ export function mountBpffs(kernel: Kernel, path: string = DEFAULT_BPFFS): boolea
   const made = kernel.bpffs.mkdir(path);
   if (made < 0 && made !== -EEXIST) throw fail(-made, "mkdir");
   const mounted = kernel.bpffs.mount(path);
-  if (mounted < 0) throw fail(-mounted, "mount");
+  if (mounted < 0) {
+    if (made >= 0) kernel.bpffs.rmdir(path);
+    throw fail(-mounted, "mount");
+  }
   return true;
 }
 
@@ -52,6 +56,7 @@ export function pin(kernel: Kernel, fd: number, path: string): void {
 
 /** Pins at `path` what `fd` is of, in the place of what is pinned there: whoever opens the path gets the one or the other. */
 export function pinOver(kernel: Kernel, fd: number, path: string): void {
+  checkText(path, "a path", { command: BPF_OBJ_PIN });
   const aside = `${path}-${Math.random().toString(36).slice(2)}`;
   pin(kernel, fd, aside);
   const result = kernel.bpffs.rename(aside, path);
@@ -64,7 +69,7 @@ export function pinOver(kernel: Kernel, fd: number, path: string): void {
 export function unpin(kernel: Kernel, fd: number, path: string): void {
   const there = kernel.bpf(BPF_OBJ_GET, { pathname: cString(path) });
   if (there < 0) return;
-  const isOurs = identity(kernel, there) === identity(kernel, fd);
+  const isOurs = identityOf(kernel, there) === identityOf(kernel, fd);
   kernel.close(there);
   const result = isOurs ? kernel.bpffs.unlink(path) : 0;
   if (result < 0 && result !== -ENOENT) throw new BpfError(-result, { syscall: "unlink", subject: path });
@@ -74,11 +79,4 @@ export function unpin(kernel: Kernel, fd: number, path: string): void {
 export function openPin(kernel: Kernel, path: string): number {
   checkText(path, "a path", { command: BPF_OBJ_GET, subject: path });
   return check(kernel.bpf(BPF_OBJ_GET, { pathname: cString(path) }), BPF_OBJ_GET, { subject: path });
-}
-
-/** Type and id, with which every info struct begins: what tells one object from all others of its kind. */
-function identity(kernel: Kernel, fd: number): string {
-  const info = new Uint8Array(8);
-  check(kernel.bpf(BPF_OBJ_GET_INFO_BY_FD, { bpf_fd: fd, info_len: info.length, info }), BPF_OBJ_GET_INFO_BY_FD);
-  return info.join();
 }

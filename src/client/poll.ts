@@ -20,13 +20,16 @@ export async function pollBuffers<Reader extends EventReader<unknown>>(
 ): Promise<Reader[]> {
   const ready = readers.filter(({ readable }) => readable);
   if (ready.length > 0 || readers.length === 0) return ready;
-  const others = new AbortController();
-  const end = () => others.abort();
+  // One for each: many listeners on one signal are taken for a leak, and warned of.
+  const others = readers.map(() => new AbortController());
+  const end = () => {
+    for (const other of others) other.abort();
+  };
   options.signal?.addEventListener("abort", end);
   if (options.signal?.aborted) end();
   try {
     const timeout = Math.max(0, deadlineOf(options) - performance.now());
-    await Promise.race(readers.map((reader) => reader.wait({ timeout, signal: others.signal })));
+    await Promise.race(readers.map((reader, index) => reader.wait({ timeout, signal: others[index]!.signal })));
     return readers.filter(({ readable }) => readable);
   } finally {
     end();

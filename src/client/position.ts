@@ -20,4 +20,7 @@ export function storePosition(words: Int32Array, position: number): void {
   else Atomics.store(new BigInt64Array(words.buffer, words.byteOffset, 1), 0, BigInt(position));
 }
 
+/** Behind it, numbers no longer tell multiples of 8 apart: a walk would stand still. At 10 GB a second, a buffer is there after 83 days. */
+export const LARGEST_POSITION = 2 ** 56;
+
 const ATTEMPTS = 100;

@@ -5,8 +5,8 @@ import type { Codec } from "../codec/codec.ts";
 import type { Kernel, Mapping } from "../kernel/kernel.ts";
 import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
 import { EventReader, type EventReaderOptions } from "./event-reader.ts";
-import { mapShared } from "./map-shared.ts";
-import { loadPosition, storePosition } from "./position.ts";
+import { checkRingSize, mapShared } from "./map-shared.ts";
+import { LARGEST_POSITION, loadPosition, storePosition } from "./position.ts";
 import { EXPIRED, type Place, type RecordView, viewOf } from "./record-view.ts";
 import { Waiter } from "./waiter.ts";
 
@@ -79,6 +79,9 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     this.waiter = new Waiter(kernel, [fd], "readable", this.name);
     this.#size = size;
     this.#record = options.record;
+    this.#lost = options.lost;
+    this.#lostBefore = this.#lostInAll();
+    checkRingSize(kernel, fd, this.name, size);
     const { pageSize } = kernel.system;
     // Behind the producer's page the data appears twice, so that a record is always in one piece.
     const [consumer, rest] = mapShared(kernel, fd, this.name, [
@@ -93,8 +96,6 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     this.#memory = new DataView(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength);
     this.#ordered = kernel.system.ordersLoads;
     this.#end = loadPosition(this.#consumer);
-    this.#lost = options.lost;
-    this.#lostBefore = this.#lostInAll();
     this.opened();
   }
 
@@ -281,7 +282,8 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
 
   /** Whether so many bytes may be unread. */
   #isUnread(bytes: number): boolean {
-    return bytes >= 0 && bytes <= this.#size && bytes % 8 === 0 && this.#end % 8 === 0;
+    const isAhead = bytes >= 0 && bytes <= this.#size && this.#end <= LARGEST_POSITION;
+    return isAhead && bytes % 8 === 0 && this.#end % 8 === 0;
   }
 
   /**

@@ -1,10 +1,10 @@
 // The writer of a user ring buffer: samples from user space, which a program takes with bpf_user_ringbuf_drain.
 // Linux: kernel/bpf/ringbuf.c
 
-import type { Codec } from "../codec/codec.ts";
+import { type Codec, CodecError, shown } from "../codec/codec.ts";
 import type { Kernel, Mapping } from "../kernel/kernel.ts";
 import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
-import { mapShared } from "./map-shared.ts";
+import { checkRingSize, mapShared } from "./map-shared.ts";
 import { loadPosition, storePosition } from "./position.ts";
 import { RingBufferError } from "./ring-buffer.ts";
 import { deadlineOf, Waiter, type WaitOptions } from "./waiter.ts";
@@ -44,6 +44,7 @@ export class UserRingBuffer<T = Uint8Array> implements Disposable {
     this.#name = name;
     this.#record = record;
     this.#size = size;
+    checkRingSize(kernel, fd, name, size);
     const { pageSize } = kernel.system;
     // Behind the producer's page the data appears twice, so that a sample is always in one piece.
     const [consumer, rest] = mapShared(kernel, fd, name, [
@@ -139,7 +140,10 @@ export class UserRingBuffer<T = Uint8Array> implements Disposable {
 
   #encode(value: T): Uint8Array {
     const record = this.#record;
-    if (record === undefined) return value as Uint8Array;
+    if (record === undefined) {
+      if (value instanceof Uint8Array) return value;
+      throw new CodecError(`a sample without a codec is a Uint8Array; got ${shown(value)}`);
+    }
     const bytes = new Uint8Array(record.size);
     record.encode(value, new DataView(bytes.buffer), 0);
     return bytes;

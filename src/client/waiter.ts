@@ -1,7 +1,9 @@
 // Waits for file descriptors of a kernel to become ready, for as long as somebody wants to know.
 
 import type { Kernel, Readiness } from "../kernel/kernel.ts";
+import { EBADF } from "../uapi/errno.ts";
 import { BpfError } from "./errors.ts";
+import { identityOf } from "./info.ts";
 
 export interface WaitOptions {
   /** Milliseconds; without it, for ever. */
@@ -19,6 +21,8 @@ export class Waiter {
   readonly #fds: readonly number[];
   readonly #readiness: Readiness;
   readonly #subject: string;
+  /** What the file descriptors were of at first: once closed, the kernel gives their numbers to others. */
+  readonly #identities: readonly (string | undefined)[];
   readonly #waiting = new Set<(reason: Wake) => void>();
   readonly #listeners = new Set<() => void>();
   #holders = 0;
@@ -32,6 +36,7 @@ export class Waiter {
     this.#fds = fds;
     this.#readiness = readiness;
     this.#subject = subject;
+    this.#identities = fds.map((fd) => identityOf(kernel, fd));
   }
 
   /**
@@ -105,11 +110,14 @@ export class Waiter {
 
   #watch(): void {
     this.#ready = false;
-    for (const fd of this.#fds) {
-      const watch = this.#kernel.watch(fd, () => this.wake(), this.#readiness);
+    for (const [index, fd] of this.#fds.entries()) {
+      const isOurs = identityOf(this.#kernel, fd) === this.#identities[index];
+      const watch = isOurs ? this.#kernel.watch(fd, () => this.wake(), this.#readiness) : -EBADF;
       if (typeof watch === "number") {
         this.#unwatch();
-        throw new BpfError(-watch, { syscall: "epoll_ctl", subject: this.#subject });
+        const hint =
+          watch === -EBADF ? { hint: "the map was closed: keep it open as long as its reader or writer" } : {};
+        throw new BpfError(-watch, { syscall: "epoll_ctl", subject: this.#subject, ...hint });
       }
       this.#watches.push(watch);
     }

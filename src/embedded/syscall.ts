@@ -81,15 +81,22 @@ export function call<Command extends BpfCommand>(state: KernelState, command: Co
 /** One command with the bytes of union bpf_attr, which is as long as they are. */
 export function callRaw(state: KernelState, command: number, bytes: Uint8Array, pointers: readonly Pointer[]): number {
   if (bytes.length > MAX_ATTR_SIZE) return -E2BIG;
-  if (bytes.subarray(BPF_ATTR_SIZE).some((byte) => byte !== 0)) return -E2BIG;
+  const placed = pointers.filter(({ offset }) => offset + POINTER_SIZE <= bytes.length);
+  const given = bytes.slice();
+  for (const { offset } of placed) given.fill(0xff, offset, offset + POINTER_SIZE);
+  if (given.subarray(BPF_ATTR_SIZE).some((byte) => byte !== 0)) return -E2BIG;
   const union = new Uint8Array(BPF_ATTR_SIZE);
-  union.set(bytes.subarray(0, BPF_ATTR_SIZE));
+  union.set(given.subarray(0, BPF_ATTR_SIZE));
   const struct: Struct | undefined = attrs[command as BpfCommand];
   if (struct === undefined || union.subarray(sizeOf(struct)).some((byte) => byte !== 0)) return -EINVAL;
-  const result = handle(state, command as BpfCommand, new DataView(union.buffer), pointers);
+  const result = handle(state, command as BpfCommand, new DataView(union.buffer), placed);
+  for (const { offset } of placed) union.set(bytes.subarray(offset, offset + POINTER_SIZE), offset);
   bytes.set(union.subarray(0, bytes.length));
   return result;
 }
+
+/** An address takes so many bytes, which are not all zero; where the union ends before it does, it is not seen. */
+const POINTER_SIZE = 8;
 
 /** A union larger than a page is refused unread. */
 const MAX_ATTR_SIZE = 4096;

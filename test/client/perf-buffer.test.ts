@@ -216,6 +216,18 @@ describe("PerfBuffer", () => {
       moveHead(0n);
       samples.resync();
     }
+    // Where numbers no longer tell one record from the next, a walk would not end.
+    moveHead(2n ** 63n);
+    samples.resync();
+    moveHead(2n ** 63n + 4096n);
+    for (let at = 0; at < 4096; at += 16) {
+      page.setUint32(4096 + at, PERF_RECORD_SAMPLE, true);
+      page.setUint16(4096 + at + 6, 16, true);
+      page.setUint32(4096 + at + 8, 4, true);
+    }
+    expect(() => samples.drain(() => undefined)).toThrow(RingBufferError);
+    moveHead(0n);
+    samples.resync();
     for (const size of [0, 4, 12, 24, 65528]) {
       put(0, PERF_RECORD_SAMPLE, size, 4);
       expect(() => [...samples.drain()]).toThrow(`a record claims ${size} bytes where 16 were written`);

@@ -3,7 +3,7 @@
 import { expect } from "vitest";
 import { attrs, BPF_ATTR_SIZE, type BpfCommand } from "../../src/uapi/attr.ts";
 import * as commands from "../../src/uapi/commands.ts";
-import { encode, sizeOf } from "../../src/uapi/struct.ts";
+import { encode, type Pointer, sizeOf } from "../../src/uapi/struct.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, u32, u64 } from "./maps.ts";
 
@@ -49,6 +49,37 @@ contract("what is no command or no number is answered, not thrown", (kernel, { o
   const update = { map_fd, key: u32(0), value: u64(1n), flags: Number.NaN };
   expect(outcome(kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, update))).toBe(0);
 });
+
+contract(
+  "an address behind the end of the union is none, and one behind the last field is unknown bytes",
+  (kernel, { open }) => {
+    const map_fd = open(create(kernel, { max_entries: 1 }));
+    const update = (length: number, extra: Pointer[] = []): unknown => {
+      const bytes = new Uint8Array(length);
+      new DataView(bytes.buffer).setUint32(0, map_fd, true);
+      const pointers: Pointer[] = [
+        { offset: 8, direction: "in", bytes: u32(0) },
+        { offset: 16, direction: "in", bytes: u64(1n) },
+        ...extra,
+      ];
+      return outcome(kernel.bpfRaw(commands.BPF_MAP_UPDATE_ELEM, bytes, pointers));
+    };
+    expect([32, 24, 23, 16, 15, 4].map((length) => update(length))).toEqual([
+      0,
+      0,
+      "EFAULT",
+      "EFAULT",
+      "EFAULT",
+      "EFAULT",
+    ]);
+    const there: Pointer = { offset: 32, direction: "in", bytes: u32(0) };
+    expect([update(40, [there]), update(39, [there]), update(200, [{ ...there, offset: 176 }])]).toEqual([
+      "EINVAL",
+      0,
+      "E2BIG",
+    ]);
+  },
+);
 
 contract("E2BIG is told before an unknown command, which is EINVAL", (kernel) => {
   expect(outcome(kernel.bpfRaw(1000, new Uint8Array(BPF_ATTR_SIZE)))).toBe("EINVAL");

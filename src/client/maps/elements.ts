@@ -39,6 +39,8 @@ export class Elements<K, V, W = V> {
   readonly #keyView: DataView;
   readonly #valueView: DataView;
   readonly #keyBytes: Uint8Array;
+  /** How often the buffers were used. */
+  #runs = 0;
   readonly #attr: { map_fd: number; key: Uint8Array; value: Uint8Array; flags: number };
 
   constructor(owner: ElementsOwner, key: Codec<K>, value: ValueCodec<V, W>) {
@@ -64,9 +66,12 @@ export class Elements<K, V, W = V> {
 
   /** Throws ENOENT, unlike the others: a key that BPF_EXIST wants is not there. */
   set(key: K, value: W, flags: number): void {
+    const runs = this.#runs;
     this.key.encode(key, this.#keyView, 0);
     this.value.encode(value, this.#valueView, 0);
-    this.#update(flags);
+    // A getter in key or value that asks the same map has used the buffers in between.
+    if (this.#runs === runs) this.#update(flags);
+    else new Elements(this.owner, this.key, this.value).set(key, value, flags);
   }
 
   delete(key: K): boolean {
@@ -171,6 +176,7 @@ export class Elements<K, V, W = V> {
 
   /** A command on the key that is encoded already. False where it is not there. */
   #run(command: Exclude<ElementCommand, typeof commands.BPF_MAP_GET_NEXT_KEY>, flags: number): boolean {
+    this.#runs++;
     const attr = this.#attr;
     attr.map_fd = this.owner.fd;
     if (flags !== 0) checkFlags(flags, command, this.owner);
@@ -182,6 +188,7 @@ export class Elements<K, V, W = V> {
   }
 
   #update(flags: number): void {
+    this.#runs++;
     const attr = this.#attr;
     attr.map_fd = this.owner.fd;
     if (flags !== BPF_ANY) checkFlags(flags, commands.BPF_MAP_UPDATE_ELEM, this.owner);

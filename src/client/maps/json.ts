@@ -1,6 +1,6 @@
 // Keys and values as JSON, and back by their codecs.
 
-import { bytesAt, type Codec, CodecError, shown } from "../../codec/codec.ts";
+import { type Codec, CodecError, shown } from "../../codec/codec.ts";
 
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 
@@ -44,7 +44,7 @@ function restored(json: unknown, model: unknown): unknown {
     return isInteger ? BigInt(json as string | number) : json;
   }
   if (model instanceof Uint8Array && Array.isArray(json)) {
-    return bytesAt(new DataView(Uint8Array.from(json as number[]).buffer), 0, json.length);
+    return json.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 0xff) ? Uint8Array.from(json) : json;
   }
   if (Array.isArray(model) && Array.isArray(json)) {
     return json.map((part, index) => restored(part, model[Math.min(index, model.length - 1)]));

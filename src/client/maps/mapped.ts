@@ -11,10 +11,10 @@ import { mapTypeName } from "./types.ts";
 /** What a view shows its memory as, where the codec does not say: bytes of all kinds. */
 export type MapView = TypedArray | DataView;
 
-/** A map's memory, mapped when it is first asked for. */
+/** A map's memory, mapped when it is first asked for: once to be read, and once to be written too. */
 export class MappedMemory {
   readonly #map: ElementsOwner;
-  #mapping: Mapping | undefined;
+  readonly #mappings = new Map<boolean, Mapping>();
 
   constructor(map: ElementsOwner) {
     this.#map = map;
@@ -34,19 +34,21 @@ export class MappedMemory {
   }
 
   unmap(): void {
-    this.#mapping?.unmap();
-    this.#mapping = undefined;
+    for (const mapping of this.#mappings.values()) mapping.unmap();
+    this.#mappings.clear();
   }
 
   #open(options: MmapOptions): Mapping {
-    if (this.#mapping !== undefined) return this.#mapping;
     const { kernel, fd, info } = this.#map;
+    const { writable = false } = options;
+    const mapped = this.#mappings.get(writable);
+    if (mapped !== undefined) return mapped;
     const mapping = kernel.mmap(fd, options);
     if (typeof mapping === "number") {
       const hint = hints[-mapping]?.(mapTypeName(info.type));
       throw new BpfError(-mapping, { syscall: "mmap", subject: info.name, ...(hint === undefined ? {} : { hint }) });
     }
-    this.#mapping = mapping;
+    this.#mappings.set(writable, mapping);
     return mapping;
   }
 }

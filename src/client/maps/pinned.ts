@@ -21,7 +21,8 @@ import { MapEntries } from "./walk.ts";
  * - `"migrate"`: copy its entries into the new map, then pin that in its place. What is written to the old map meanwhile is
  *   not copied, and who holds the old map goes on with it.
  *
- * Whoever opens the path gets the one map or the other: it is never empty in between.
+ * Whoever opens the path gets the one map or the other: it is never empty in between. Where a process is killed just before it
+ * puts the new map there, that is left beside it, pinned at the path with `-` and random letters behind it.
  */
 export type PinPolicy = "fail" | "reuse" | "replace" | "migrate";
 
@@ -49,11 +50,10 @@ export interface PinnedMap {
 
 /** A map for a path, as a policy wants it. */
 export function preparePinned({ path, policy = "fail" }: PinOptions, declared: CreateAttr, makers: Makers): PinnedMap {
-  const prepare: ((path: string, declared: CreateAttr, makers: Makers) => PinnedMap) | undefined = policies[policy];
-  if (prepare === undefined) {
+  if (!Object.hasOwn(policies, policy)) {
     throw refused(path, `a policy is "fail", "reuse", "replace" or "migrate"; got "${policy as string}"`);
   }
-  return prepare(path, declared, makers);
+  return policies[policy](path, declared, makers);
 }
 
 const policies: Readonly<Record<PinPolicy, (path: string, declared: CreateAttr, makers: Makers) => PinnedMap>> = {

@@ -3,27 +3,22 @@
 
 import { type Codec, CodecError, shown } from "../../codec/codec.ts";
 import { u32, u64 } from "../../codec/scalars.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
 import * as commands from "../../uapi/commands.ts";
 import { ENOENT } from "../../uapi/errno.ts";
-import { checkNumbers } from "../arguments.ts";
 import { check } from "../errors.ts";
 import { Elements, type ValueCodec } from "./elements.ts";
 import { MapHandle, type OpenedMap } from "./handle.ts";
+import { fdOf, type Held } from "./held.ts";
 import { DeletableMap } from "./keyed.ts";
 import { MapEntries } from "./walk.ts";
 
-/** An object of the kernel by what holds it: one of ours, or a file descriptor. */
-export type Held<Object extends { readonly fd: number } = { readonly fd: number }> = Object | number;
-
-const fdOf = (held: Held): number => (typeof held === "number" ? held : held?.fd);
-
 /** Written as a file descriptor, read as what the kernel knows the object by. */
-const held = <Read>(read: Codec<Read>): ValueCodec<Read, Held> => ({
+const held = <Read>(kernel: Kernel, read: Codec<Read>): ValueCodec<Read, Held> => ({
   ...read,
   name: "file descriptor",
   encode(value, view, offset) {
-    const fd = fdOf(value);
-    if (!Number.isInteger(fd)) throw new CodecError(`${shown(value)} is no file descriptor, and has none`);
+    const fd = fdOf(value, kernel);
     for (let at = 4; at < read.size; at += 4) view.setUint32(offset + at, 0, true);
     view.setInt32(offset, fd, true);
   },
@@ -32,7 +27,7 @@ const held = <Read>(read: Codec<Read>): ValueCodec<Read, Held> => ({
 /** Programs, by which a program goes on with `bpf_tail_call`. BPF_MAP_TYPE_PROG_ARRAY, Linux 4.2. A slot reads as its program's id. */
 export class ProgramArrayMap extends DeletableMap<number, number, Held> {
   constructor(opened: OpenedMap) {
-    super(opened, u32, held(u32));
+    super(opened, u32, held(opened.kernel, u32));
   }
 }
 
@@ -42,7 +37,7 @@ export abstract class WriteOnlyMap<K> extends MapHandle {
 
   constructor(opened: OpenedMap, key: Codec<K>) {
     super(opened);
-    this.#elements = new Elements(this, key, held(u32));
+    this.#elements = new Elements(this, key, held(opened.kernel, u32));
   }
 
   /**
@@ -81,7 +76,7 @@ export class XskMap extends WriteOnlyMap<number> {
  */
 export class SocketMap<K> extends DeletableMap<K, bigint, Held> {
   constructor(opened: OpenedMap, key: Codec<K>) {
-    super(opened, key, held(opened.info.value_size === u64.size ? u64 : cookieOfWord));
+    super(opened, key, held(opened.kernel, opened.info.value_size === u64.size ? u64 : cookieOfWord));
   }
 }
 
@@ -108,22 +103,22 @@ type Shown<Target extends object> = Omit<Target, "program"> & { readonly program
 /** Network devices to which programs redirect packets. BPF_MAP_TYPE_DEVMAP, Linux 4.14; DEVMAP_HASH, 5.4. */
 export class DeviceMap extends DeletableMap<number, Shown<DeviceTarget>, DeviceTarget> {
   constructor(opened: OpenedMap) {
-    super(opened, u32, target<DeviceTarget>("struct bpf_devmap_val", "ifindex", opened.info.value_size));
+    super(opened, u32, target<DeviceTarget>(opened, "struct bpf_devmap_val", "ifindex"));
   }
 }
 
 /** CPUs to which programs redirect packets. BPF_MAP_TYPE_CPUMAP, Linux 4.15. */
 export class CpuMap extends DeletableMap<number, Shown<CpuTarget>, CpuTarget> {
   constructor(opened: OpenedMap) {
-    super(opened, u32, target<CpuTarget>("struct bpf_cpumap_val", "queueSize", opened.info.value_size));
+    super(opened, u32, target<CpuTarget>(opened, "struct bpf_cpumap_val", "queueSize"));
   }
 }
 
 /** A u32, and in values of 8 bytes a program: written as its file descriptor, where 0 and -1 are none, read as its id. */
 function target<Target extends { readonly program?: Held }>(
+  { kernel, info: { value_size: size } }: OpenedMap,
   name: string,
   member: string,
-  size: number,
 ): ValueCodec<Shown<Target>, Target> {
   return {
     name,
@@ -133,7 +128,7 @@ function target<Target extends { readonly program?: Held }>(
       if (typeof value !== "object" || value === null)
         throw new CodecError(`${name}: ${shown(value)} is not an object`);
       u32.encode((value as Record<string, unknown>)[member] as number, view, offset);
-      if (size >= 8) view.setInt32(offset + 4, value.program === undefined ? -1 : fdOf(value.program), true);
+      if (size >= 8) view.setInt32(offset + 4, value.program === undefined ? -1 : fdOf(value.program, kernel), true);
       else if (value.program !== undefined) {
         throw new CodecError(`${name}: the map's values have ${size} bytes; a program needs 8`, "program");
       }
@@ -154,7 +149,7 @@ export class MapOfMaps<K, Inner extends MapHandle> extends MapHandle {
   /** @param adopt makes an inner map of its file descriptor */
   constructor(opened: OpenedMap, key: Codec<K>, adopt: (fd: number) => Inner) {
     super(opened);
-    this.#elements = new Elements(this, key, held(u32));
+    this.#elements = new Elements(this, key, held(opened.kernel, u32));
     this.#adopt = adopt;
   }
 
@@ -226,22 +221,21 @@ export class StorageMap<V> extends MapHandle {
    * @throws BpfError `EBADF` where it is no such file descriptor
    */
   get(owner: Held, flags = 0): V | undefined {
-    return this.#elements.get(fdOf(owner), flags);
+    return this.#elements.get(fdOf(owner, this.kernel), flags);
   }
 
   has(owner: Held): boolean {
-    return this.#elements.has(fdOf(owner));
+    return this.#elements.has(fdOf(owner, this.kernel));
   }
 
   /** Writes the value of an owner. BPF_MAP_UPDATE_ELEM. */
   set(owner: Held, value: V, flags = 0): this {
-    checkNumbers({ owner: fdOf(owner) }, { command: commands.BPF_MAP_UPDATE_ELEM, subject: this.name });
-    this.#elements.set(fdOf(owner), value, flags);
+    this.#elements.set(fdOf(owner, this.kernel), value, flags);
     return this;
   }
 
   /** Removes the value of an owner; whether it had one. BPF_MAP_DELETE_ELEM. */
   delete(owner: Held): boolean {
-    return this.#elements.delete(fdOf(owner));
+    return this.#elements.delete(fdOf(owner, this.kernel));
   }
 }

@@ -1,6 +1,7 @@
 // Walks over a map: many entries with each command where kernel and type have batches, else key by key.
 // Linux: kernel/bpf/hashtab.c (__htab_map_lookup_and_delete_batch), kernel/bpf/syscall.c (generic_map_lookup_batch)
 
+import { shown } from "../../codec/codec.ts";
 import * as commands from "../../uapi/commands.ts";
 import { EINVAL, ENOENT, ENOSPC, ENOTSUPP } from "../../uapi/errno.ts";
 import { checkNumbers } from "../arguments.ts";
@@ -67,7 +68,8 @@ export class MapEntries<K, V> implements IterableIterator<[K, V]> {
     if (!this.#started) this.#advance(null);
     while (this.#next !== undefined) {
       const { info } = this.#elements.owner;
-      if (this.#steps++ >= info.max_entries) {
+      // A map whose entries come and go with others' has no such number.
+      if (info.max_entries > 0 && this.#steps++ >= info.max_entries) {
         throw new IterationError(
           `map "${info.name}": not at its end after ${info.max_entries} keys, because keys were deleted meanwhile; walk it again`,
         );
@@ -101,6 +103,9 @@ export function readBatch<K, V>(
   flags: number,
 ): EntryBatch<K, V> {
   checkNumbers({ count, flags }, { command: commands.BPF_MAP_LOOKUP_BATCH, subject: elements.owner.info.name });
+  if (cursor !== undefined && !(cursor instanceof Uint8Array)) {
+    throw new TypeError(`a cursor is the \`next\` of the batch before; got ${shown(cursor)}`);
+  }
   const walk = new BatchWalk(elements, commands.BPF_MAP_LOOKUP_BATCH, count, flags, cursor);
   const entries = walk.read();
   if (!walk.isSupported) throw failure(elements.owner, -ENOTSUPP, { command: commands.BPF_MAP_LOOKUP_BATCH });

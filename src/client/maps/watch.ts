@@ -1,5 +1,6 @@
 // What changes in a map, found by reading it again and again.
 
+import { shown } from "../../codec/codec.ts";
 import type { MapEntries } from "./walk.ts";
 
 export interface WatchOptions {
@@ -24,12 +25,17 @@ interface Watched<K, V> {
 }
 
 const DEFAULT_INTERVAL = 1000;
+/** Milliseconds of the longest timer that there is. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Changes since the call, until the signal aborts or the map is closed. */
 export function watchEntries<K, V>(
   map: Watched<K, V>,
   { interval = DEFAULT_INTERVAL, signal, initial = false }: WatchOptions = {},
 ): AsyncGenerator<MapChange<K, V>, void, undefined> {
+  if (!(interval >= 0 && interval <= LONGEST_TIMER)) {
+    throw new RangeError(`interval is from 0 to ${LONGEST_TIMER} milliseconds; got ${shown(interval)}`);
+  }
   // Read now, not when the first change is asked for.
   const before = initial ? new Map<string, Seen<K, V>>() : read(map);
   return changes(map, before, initial ? 0 : interval, interval, signal);
