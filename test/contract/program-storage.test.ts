@@ -419,6 +419,12 @@ const sinks: readonly (readonly [fact: string, items: readonly asm.Item[], errno
     "R6 cannot write into sock_common",
   ],
   [
+    "an atomic addition to a socket",
+    [...socket, mov(r0, 1), asm.atomic("w", 0, r6, 4, r0), label("out"), exit()],
+    "EACCES",
+    "BPF_ATOMIC stores into R6 sock_common is not allowed",
+  ],
+  [
     "arithmetic on a socket",
     [...socket, add(r6, 4), mov(r0, 0), label("out"), exit()],
     "EACCES",

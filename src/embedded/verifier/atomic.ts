@@ -41,7 +41,7 @@ export function atomic(walk: Walk, { dst, src, off, imm }: Instruction, { size }
   else if ((imm & insn.BPF_FETCH) !== 0) walk.write(src, before);
 }
 
-const withoutAtomics: readonly Pointer["kind"][] = ["ctx", "pkt", "pkt_meta"];
+const withoutAtomics: readonly Pointer["kind"][] = ["ctx", "pkt", "pkt_meta", "sock", "sock_common", "xdp_sock"];
 
 /** Those that Linux has no instruction of the processor for. */
 const notInArena: readonly number[] = [insn.BPF_AND, insn.BPF_OR, insn.BPF_XOR].map((code) => code | insn.BPF_FETCH);
