@@ -6,7 +6,7 @@ import { type Attr, BPF_OBJ_NAME_LEN } from "../uapi/attr.ts";
 import type { BPF_MAP_CREATE } from "../uapi/commands.ts";
 import { E2BIG, EBADF, EBUSY, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../uapi/errno.ts";
 import * as flags from "../uapi/flags.ts";
-import { allowsSize, mapRules, type SizeRule } from "../uapi/map-rules.ts";
+import { checkSize, type MapRules, mapRules, type SizeRule } from "../uapi/map-rules.ts";
 import * as types from "../uapi/map-types.ts";
 import { namesByNumber } from "../uapi/names.ts";
 import { mapTypeName } from "./maps/types.ts";
@@ -20,6 +20,8 @@ export function explainMapCreate(errno: number, attr: CreateAttr, pageSize: numb
     case ENOMEM:
       return `the kernel has no memory for ${max_entries} entries of ${key_size} + ${value_size} bytes`;
     case EPERM:
+      if ((map_flags & flags.BPF_F_ZERO_SEED) !== 0)
+        return "BPF_F_ZERO_SEED needs CAP_SYS_ADMIN; run as root or leave it out";
       return 'needs CAP_BPF, and for some types CAP_NET_ADMIN; run as root or grant them, or use openKernel({ kind: "embedded" })';
     case EBADF:
       return "the file descriptor of its inner map, its BTF or its token is not open";
@@ -50,23 +52,20 @@ function ruleProblem(errno: number, attr: CreateAttr, pageSize: number): string 
   if (rules === undefined) return `this kernel has no maps of type ${map_type}`;
   const type = mapTypeName(map_type);
   const subject = subjects.get(map_type) ?? `a ${type}`;
-  if (isRing(map_type) && !allowsSize(rules.maxEntries, max_entries)) {
+  if (isRing(map_type) && checkSize(rules.maxEntries, max_entries) !== 0) {
     return `${subject}'s max_entries is a power of two and a multiple of the page size (${pageSize}); got ${max_entries}`;
-  }
-  if (errno === E2BIG && value_size > rules.valueSize.max && isPerCpu(map_type)) {
-    return `a per-CPU value has at most ${rules.valueSize.max} bytes; got ${value_size}`;
   }
   const sizes = [
     ["max_entries", max_entries, rules.maxEntries],
-    ["value_size", value_size, rules.valueSize],
+    ["value_size", value_size, valueSize(rules, map_flags)],
     ["key_size", key_size, rules.keySize],
+    ["key_size + value_size", key_size + value_size, rules.elementSize],
   ] as const;
   for (const [name, size, rule] of sizes) {
-    if (!allowsSize(rule, size)) return `${subject}'s ${name} is ${wanted(rule)}; got ${size}`;
+    if (rule !== undefined && checkSize(rule, size) === -errno)
+      return `${subject}'s ${name} is ${wanted(rule)}; got ${size}`;
   }
-  if (errno === E2BIG) {
-    return `keys of ${key_size} and values of ${value_size} bytes are larger than the kernel can hold`;
-  }
+  if (errno === E2BIG) return undefined;
   const unknown = map_flags & ~rules.flags;
   if (unknown !== 0) {
     return unknown === flags.BPF_F_NO_PREALLOC && !isHash(map_type)
@@ -94,6 +93,13 @@ function ruleProblem(errno: number, attr: CreateAttr, pageSize: number): string 
     return `a bloom_filter's map_extra is its number of hashes, 1 to 15; got ${attr.map_extra}`;
   }
   return rules.needs === undefined ? undefined : `${subject} needs ${rules.needs}`;
+}
+
+/** A stack's frames are addresses, or structs as large as four. */
+function valueSize({ valueSize }: MapRules, map_flags: number): SizeRule {
+  if ((map_flags & flags.BPF_F_STACK_BUILD_ID) === 0) return valueSize;
+  const { min, max, multipleOf = 1 } = valueSize;
+  return { min: 4 * min, max: 4 * max, multipleOf: 4 * multipleOf };
 }
 
 /** Types whose name says less than words do. */
@@ -143,4 +149,3 @@ const isRing = (type: number): boolean =>
 const isLru = (type: number): boolean =>
   type === types.BPF_MAP_TYPE_LRU_HASH || type === types.BPF_MAP_TYPE_LRU_PERCPU_HASH;
 const isHash = (type: number): boolean => /hash/.test(mapTypeName(type));
-const isPerCpu = (type: number): boolean => /percpu/.test(mapTypeName(type));
