@@ -9,13 +9,13 @@ import * as flags from "../uapi/flags.ts";
 import { checkSize, type MapRules, mapRules, type SizeRule } from "../uapi/map-rules.ts";
 import * as types from "../uapi/map-types.ts";
 import { namesByNumber } from "../uapi/names.ts";
-import { mapTypeName } from "./maps/types.ts";
+import { aMap, mapTypeName } from "./maps/types.ts";
 
 type CreateAttr = Attr<typeof BPF_MAP_CREATE>;
 
 /** The first attribute that explains `errno`, as a sentence; undefined where none does. */
 export function explainMapCreate(errno: number, attr: CreateAttr, pageSize: number): string | undefined {
-  const { map_type = 0, key_size = 0, value_size = 0, max_entries = 0, map_flags = 0 } = attr;
+  const { key_size = 0, value_size = 0, max_entries = 0, map_flags = 0 } = attr;
   switch (errno) {
     case ENOMEM:
       return `the kernel has no memory for ${max_entries} entries of ${key_size} + ${value_size} bytes`;
@@ -28,15 +28,25 @@ export function explainMapCreate(errno: number, attr: CreateAttr, pageSize: numb
     case EBUSY:
       return "another map has the file descriptors or the memory that it needs";
     case ENOTSUPP:
-      return isLru(map_type) && (map_flags & flags.BPF_F_NO_PREALLOC) !== 0
-        ? "an LRU map is always preallocated: it does not take BPF_F_NO_PREALLOC"
-        : `the key or value type that its BTF names does not go with a ${mapTypeName(map_type)}`;
+      return unsupported(attr);
     case E2BIG:
     case EINVAL:
       return (errno === EINVAL ? nameProblem(attr) : undefined) ?? ruleProblem(errno, attr, pageSize);
     default:
       return undefined;
   }
+}
+
+function unsupported({ map_type = 0, map_flags = 0, btf_vmlinux_value_type_id: id = 0 }: CreateAttr): string {
+  if (isLru(map_type) && (map_flags & flags.BPF_F_NO_PREALLOC) !== 0) {
+    return "an LRU map is always preallocated: it does not take BPF_F_NO_PREALLOC";
+  }
+  if (map_type === types.BPF_MAP_TYPE_STRUCT_OPS) {
+    return `the value type is the id of a struct bpf_struct_ops_… in the BTF of vmlinux; got ${id}`;
+  }
+  return mapRules.get(map_type)?.needs === "an inner map"
+    ? "its inner map is of a type that no map holds"
+    : `the key or value type that its BTF names does not go with ${aMap(map_type)}`;
 }
 
 function nameProblem({ map_name = "" }: CreateAttr): string | undefined {
@@ -50,8 +60,7 @@ function ruleProblem(errno: number, attr: CreateAttr, pageSize: number): string 
   const { map_type = 0, key_size = 0, value_size = 0, max_entries = 0, map_flags = 0 } = attr;
   const rules = mapRules.get(map_type);
   if (rules === undefined) return `this kernel has no maps of type ${map_type}`;
-  const type = mapTypeName(map_type);
-  const subject = subjects.get(map_type) ?? `a ${type}`;
+  const subject = aMap(map_type);
   if (isRing(map_type) && checkSize(rules.maxEntries, max_entries) !== 0) {
     return `${subject}'s max_entries is a power of two and a multiple of the page size (${pageSize}); got ${max_entries}`;
   }
@@ -101,19 +110,6 @@ function valueSize({ valueSize }: MapRules, map_flags: number): SizeRule {
   const { min, max, multipleOf = 1 } = valueSize;
   return { min: 4 * min, max: 4 * max, multipleOf: 4 * multipleOf };
 }
-
-/** Types whose name says less than words do. */
-const subjects: ReadonlyMap<number, string> = new Map([
-  [types.BPF_MAP_TYPE_ARRAY, "an array"],
-  [types.BPF_MAP_TYPE_ARENA, "an arena"],
-  [types.BPF_MAP_TYPE_ARRAY_OF_MAPS, "an array_of_maps"],
-  [types.BPF_MAP_TYPE_INODE_STORAGE, "an inode_storage"],
-  [types.BPF_MAP_TYPE_LPM_TRIE, "an lpm_trie"],
-  [types.BPF_MAP_TYPE_LRU_HASH, "an lru_hash"],
-  [types.BPF_MAP_TYPE_LRU_PERCPU_HASH, "an lru_percpu_hash"],
-  [types.BPF_MAP_TYPE_RINGBUF, "a ring buffer"],
-  [types.BPF_MAP_TYPE_XSKMAP, "an xskmap"],
-]);
 
 const flagNumbers = namesByNumber(
   Object.fromEntries(

@@ -5,7 +5,6 @@ import { type Codec, CodecError, shown } from "../../codec/codec.ts";
 import { u32, u64 } from "../../codec/scalars.ts";
 import * as commands from "../../uapi/commands.ts";
 import { ENOENT } from "../../uapi/errno.ts";
-import { checkNumbers } from "../arguments.ts";
 import { check } from "../errors.ts";
 import { Elements, type ValueCodec } from "./elements.ts";
 import { MapHandle, type OpenedMap } from "./handle.ts";
@@ -211,12 +210,12 @@ export class MapOfMaps<K, Inner extends MapHandle> extends MapHandle {
 
 /** Values that belong to a socket, an inode, a task or a cgroup, and go with it. The key is a file descriptor of the owner. */
 export class StorageMap<V> extends MapHandle {
-  readonly #elements: Elements<number, V>;
+  readonly #elements: Elements<Held, V>;
 
   /** Made by `BpfMap.create`, `open` and `adopt`. */
   constructor(opened: OpenedMap, value: Codec<V>) {
     super(opened);
-    this.#elements = new Elements(this, u32, value);
+    this.#elements = new Elements(this, held(u32), value);
   }
 
   /**
@@ -226,22 +225,21 @@ export class StorageMap<V> extends MapHandle {
    * @throws BpfError `EBADF` where it is no such file descriptor
    */
   get(owner: Held, flags = 0): V | undefined {
-    return this.#elements.get(fdOf(owner), flags);
+    return this.#elements.get(owner, flags);
   }
 
   has(owner: Held): boolean {
-    return this.#elements.has(fdOf(owner));
+    return this.#elements.has(owner);
   }
 
   /** Writes the value of an owner. BPF_MAP_UPDATE_ELEM. */
   set(owner: Held, value: V, flags = 0): this {
-    checkNumbers({ owner: fdOf(owner) }, { command: commands.BPF_MAP_UPDATE_ELEM, subject: this.name });
-    this.#elements.set(fdOf(owner), value, flags);
+    this.#elements.set(owner, value, flags);
     return this;
   }
 
   /** Removes the value of an owner; whether it had one. BPF_MAP_DELETE_ELEM. */
   delete(owner: Held): boolean {
-    return this.#elements.delete(fdOf(owner));
+    return this.#elements.delete(owner);
   }
 }
