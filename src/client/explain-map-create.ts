@@ -75,6 +75,14 @@ function ruleProblem(errno: number, attr: CreateAttr, pageSize: number): string 
       return `${subject}'s ${name} is ${wanted(rule)}; got ${size}`;
   }
   if (errno === E2BIG) return undefined;
+  return flagProblem(attr, rules, subject) ?? extraProblem(attr) ?? (rules.needs && `${subject} needs ${rules.needs}`);
+}
+
+function flagProblem(
+  { map_type = 0, map_flags = 0, numa_node = 0 }: CreateAttr,
+  rules: MapRules,
+  subject: string,
+): string | undefined {
   const unknown = map_flags & ~rules.flags;
   if (unknown !== 0) {
     return unknown === flags.BPF_F_NO_PREALLOC && !isHash(map_type)
@@ -88,20 +96,20 @@ function ruleProblem(errno: number, attr: CreateAttr, pageSize: number): string 
   if (both(map_flags, flags.BPF_F_RDONLY_PROG | flags.BPF_F_WRONLY_PROG)) {
     return "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other";
   }
-  if ((map_flags & flags.BPF_F_NUMA_NODE) !== 0 && (attr.numa_node ?? 0) > 0) {
-    return `numa_node names a memory node of this machine, and per-CPU maps have none; got ${attr.numa_node}`;
+  if ((map_flags & flags.BPF_F_NUMA_NODE) !== 0 && numa_node > 0) {
+    return `numa_node names a memory node of this machine, and per-CPU maps have none; got ${numa_node}`;
   }
-  if (
-    map_type !== types.BPF_MAP_TYPE_BLOOM_FILTER &&
-    map_type !== types.BPF_MAP_TYPE_ARENA &&
-    Number(attr.map_extra ?? 0) !== 0
-  ) {
-    return `only a bloom_filter and an arena take map_extra; got ${attr.map_extra}`;
+  return undefined;
+}
+
+function extraProblem({ map_type, map_extra = 0 }: CreateAttr): string | undefined {
+  const extra = Number(map_extra);
+  if (map_type === types.BPF_MAP_TYPE_BLOOM_FILTER) {
+    return extra > 15 ? `a bloom_filter's map_extra is its number of hashes, 1 to 15; got ${map_extra}` : undefined;
   }
-  if (map_type === types.BPF_MAP_TYPE_BLOOM_FILTER && Number(attr.map_extra ?? 0) > 15) {
-    return `a bloom_filter's map_extra is its number of hashes, 1 to 15; got ${attr.map_extra}`;
-  }
-  return rules.needs === undefined ? undefined : `${subject} needs ${rules.needs}`;
+  return map_type === types.BPF_MAP_TYPE_ARENA || extra === 0
+    ? undefined
+    : `only a bloom_filter and an arena take map_extra; got ${map_extra}`;
 }
 
 /** A stack's frames are addresses, or structs as large as four. */
