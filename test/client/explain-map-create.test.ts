@@ -77,8 +77,8 @@ const more: readonly (readonly [MapOptions, string])[] = [
     ": EINVAL: a stack_trace's value_size is 32 to 4064, in steps of 32; got 4096",
   ],
   [
-    { ...hash, key: bytes(64), value: bytes(4194255) },
-    ": E2BIG: a hash's key_size + value_size is 1 to 4194255; got 4194319",
+    { ...hash, key: bytes(64), value: bytes(4194254) },
+    ": E2BIG: a hash's key_size + value_size is 1 to 4194255; got 4194318",
   ],
   [
     { type: "queue", value: bytes(4194305), maxEntries: 1 },
