@@ -16,24 +16,16 @@ export { MapHandle } from "./client/maps/handle.ts";
 export type { Held } from "./client/maps/held.ts";
 export type { Json } from "./client/maps/json.ts";
 export { DeletableMap, HashMap, KeyedMap } from "./client/maps/keyed.ts";
+export { MapOfMaps } from "./client/maps/map-of-maps.ts";
 export type { MapView } from "./client/maps/mapped.ts";
 export type { CgroupStorageKey, MapOf, MapOpenOptions, MapOptions } from "./client/maps/options.ts";
 export type { PinOptions, PinPolicy } from "./client/maps/pinned.ts";
 export { BloomFilterMap, QueueMap } from "./client/maps/queue.ts";
-export {
-  CgroupArrayMap,
-  CpuMap,
-  type CpuTarget,
-  DeviceMap,
-  type DeviceTarget,
-  MapOfMaps,
-  ProgramArrayMap,
-  SocketMap,
-  StorageMap,
-  XskMap,
-} from "./client/maps/references.ts";
+export { CpuMap, type CpuTarget, DeviceMap, type DeviceTarget } from "./client/maps/redirect.ts";
+export { CgroupArrayMap, ProgramArrayMap, SocketMap, XskMap } from "./client/maps/references.ts";
 export { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./client/maps/ring-buffer.ts";
 export { type StackFrame, StackTraceMap } from "./client/maps/stack-trace.ts";
+export { StorageMap } from "./client/maps/storage.ts";
 export { StructOpsMap } from "./client/maps/struct-ops.ts";
 export type { MapTypeName } from "./client/maps/types.ts";
 export { type BatchCursor, type EntryBatch, MapEntries, type WalkOptions } from "./client/maps/walk.ts";

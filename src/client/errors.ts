@@ -12,7 +12,7 @@ const commandNames = namesByNumber(commands);
 export interface Failure {
   /** The call, as `bpf(BPF_MAP_CREATE)`. */
   readonly syscall: string;
-  /** The thing it was about: the name of a map or program, or a path. */
+  /** The thing it was about: the name of a map or program, or a path; empty where it has none. */
   readonly subject?: string;
   /** What a person should know or do. */
   readonly hint?: string;
@@ -32,7 +32,7 @@ export class BpfError extends Error {
 
   constructor(errno: number, { syscall, subject, hint }: Failure) {
     const code = errnoNames.get(errno) ?? `errno ${errno}`;
-    super(`${syscall}${subject === undefined ? "" : ` "${subject}"`}: ${code}${hint === undefined ? "" : `: ${hint}`}`);
+    super(`${syscall}${subject ? ` "${subject}"` : ""}: ${code}${hint === undefined ? "" : `: ${hint}`}`);
     this.code = code;
     this.errno = errno;
     this.syscall = syscall;

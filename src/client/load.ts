@@ -9,8 +9,9 @@ import { BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE } from "../uapi/insn.ts";
 import { failed, UnsupportedError } from "./errors.ts";
 import { makeMap } from "./load-maps.ts";
 import type { BpfMap } from "./map.ts";
+import { MapOfMaps } from "./maps/map-of-maps.ts";
 import type { PinnedMap } from "./maps/pinned.ts";
-import { MapOfMaps, ProgramArrayMap } from "./maps/references.ts";
+import { ProgramArrayMap } from "./maps/references.ts";
 import type { LoadOptions } from "./object.ts";
 import { BpfProgram } from "./program.ts";
 

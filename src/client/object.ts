@@ -11,9 +11,10 @@ import { load } from "./load.ts";
 import type { BpfMap } from "./map.ts";
 import type { ArrayMap } from "./maps/array.ts";
 import type { HashMap } from "./maps/keyed.ts";
+import type { MapOfMaps } from "./maps/map-of-maps.ts";
 import type { PinPolicy } from "./maps/pinned.ts";
 import type { BloomFilterMap, QueueMap } from "./maps/queue.ts";
-import type { MapOfMaps, ProgramArrayMap } from "./maps/references.ts";
+import type { ProgramArrayMap } from "./maps/references.ts";
 import type { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./maps/ring-buffer.ts";
 import type { BpfProgram } from "./program.ts";
 

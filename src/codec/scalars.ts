@@ -4,42 +4,36 @@ import { type Codec, CodecError, shown, type TypedArray, type Viewable } from ".
 
 export const u8 = unsigned<Uint8Array>(
   "u8",
-  1,
   Uint8Array,
   (v, at) => v.getUint8(at),
   (v, at, x) => v.setUint8(at, x),
 );
 export const u16 = unsigned<Uint16Array>(
   "u16",
-  2,
   Uint16Array,
   (v, at) => v.getUint16(at, true),
   (v, at, x) => v.setUint16(at, x, true),
 );
 export const u32 = unsigned<Uint32Array>(
   "u32",
-  4,
   Uint32Array,
   (v, at) => v.getUint32(at, true),
   (v, at, x) => v.setUint32(at, x, true),
 );
 export const i8 = signed<Int8Array>(
   "i8",
-  1,
   Int8Array,
   (v, at) => v.getInt8(at),
   (v, at, x) => v.setInt8(at, x),
 );
 export const i16 = signed<Int16Array>(
   "i16",
-  2,
   Int16Array,
   (v, at) => v.getInt16(at, true),
   (v, at, x) => v.setInt16(at, x, true),
 );
 export const i32 = signed<Int32Array>(
   "i32",
-  4,
   Int32Array,
   (v, at) => v.getInt32(at, true),
   (v, at, x) => v.setInt32(at, x, true),
@@ -71,14 +65,12 @@ export const i64: Codec<bigint> & Viewable<BigInt64Array> = {
 
 export const f32 = float<Float32Array>(
   "f32",
-  4,
   Float32Array,
   (v, at) => v.getFloat32(at, true),
   (v, at, x) => v.setFloat32(at, x, true),
 );
 export const f64 = float<Float64Array>(
   "f64",
-  8,
   Float64Array,
   (v, at) => v.getFloat64(at, true),
   (v, at, x) => v.setFloat64(at, x, true),
@@ -104,27 +96,25 @@ type ViewOf<View extends TypedArray> = Viewable<View>["view"];
 
 function unsigned<View extends TypedArray>(
   name: string,
-  size: number,
   view: ViewOf<View>,
   decode: Read,
   write: Write,
 ): Codec<number> & Viewable<View> {
-  return integer(name, size, 0, 2 ** (size * 8) - 1, view, decode, write);
+  return integer(name, 0, 2 ** (view.BYTES_PER_ELEMENT * 8) - 1, view, decode, write);
 }
 
 function signed<View extends TypedArray>(
   name: string,
-  size: number,
   view: ViewOf<View>,
   decode: Read,
   write: Write,
 ): Codec<number> & Viewable<View> {
-  return integer(name, size, -(2 ** (size * 8 - 1)), 2 ** (size * 8 - 1) - 1, view, decode, write);
+  const half = 2 ** (view.BYTES_PER_ELEMENT * 8 - 1);
+  return integer(name, -half, half - 1, view, decode, write);
 }
 
 function integer<View extends TypedArray>(
   name: string,
-  size: number,
   min: number,
   max: number,
   view: ViewOf<View>,
@@ -133,8 +123,8 @@ function integer<View extends TypedArray>(
 ): Codec<number> & Viewable<View> {
   return {
     name,
-    size,
-    align: size,
+    size: view.BYTES_PER_ELEMENT,
+    align: view.BYTES_PER_ELEMENT,
     encode(value, into, offset) {
       if (!Number.isInteger(value)) throw new CodecError(`${name}: ${shown(value)} is not an integer number`);
       if (value < min || value > max) throw new CodecError(`${name}: ${value} is not in ${min} … ${max}`);
@@ -153,15 +143,14 @@ export function checkBigInt(name: string, value: bigint, min: bigint, max: bigin
 
 function float<View extends TypedArray>(
   name: string,
-  size: number,
   view: ViewOf<View>,
   decode: Read,
   write: Write,
 ): Codec<number> & Viewable<View> {
   return {
     name,
-    size,
-    align: size,
+    size: view.BYTES_PER_ELEMENT,
+    align: view.BYTES_PER_ELEMENT,
     encode(value, into, offset) {
       if (typeof value !== "number") throw new CodecError(`${name}: ${shown(value)} is not a number`);
       write(into, offset, value);

@@ -32,6 +32,7 @@ import {
   BPF_MAP_TYPE_DEVMAP,
   BPF_MAP_TYPE_DEVMAP_HASH,
   BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_PERF_EVENT_ARRAY,
   BPF_MAP_TYPE_RINGBUF,
   BPF_MAP_TYPE_XSKMAP,
 } from "../uapi/map-types.ts";
@@ -85,6 +86,38 @@ test("with the same seed and clock everything happens again in the same way", ()
   expect(outcomes({ seed: 1, clock })).toEqual(outcomes({ seed: 1, clock }));
   expect(outcomes({ seed: 1, clock })).not.toEqual(outcomes({ seed: 2, clock }));
   expect(outcomes({ clock })[2]).toBe(1000);
+});
+
+/** The id that a record of a lost sample has in a new kernel. */
+function idOfLost(): bigint {
+  using kernel = new EmbeddedKernel({ cpus: 1 });
+  const event = kernel.perfEventOpen({ cpu: 0, type: 1, config: 10, sample_type: 1 << 10 });
+  const attr = { map_type: BPF_MAP_TYPE_PERF_EVENT_ARRAY, key_size: 4, value_size: 4, max_entries: 1 };
+  const map_fd = kernel.bpf(commands.BPF_MAP_CREATE, attr);
+  const value = new Uint8Array(Int32Array.of(event).buffer);
+  expect(kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key: new Uint8Array(4), value })).toBe(0);
+  const prog_fd = load(
+    kernel,
+    loadMapFd(r2, map_fd),
+    mov(r3, 0),
+    store("dw", r10, -8, 0),
+    mov(r4, r10),
+    add(r4, -8),
+    mov(r5, 8),
+    call(helpers.BPF_FUNC_perf_event_output),
+    exit(),
+  );
+  const { bytes } = kernel.mmap(event, { length: 8192, writable: true }) as Mapping;
+  expect(kernel.perfEventControl(event, "pause")).toBe(0);
+  run(kernel, prog_fd);
+  expect(kernel.perfEventControl(event, "resume")).toBe(0);
+  run(kernel, prog_fd);
+  // Behind the page that tells of the data and the record's header.
+  return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(4096 + 8, true);
+}
+
+test("ids of performance events begin at 1 in each kernel, as records of lost samples show", () => {
+  expect([idOfLost(), idOfLost()]).toEqual([1n, 1n]);
 });
 
 test("maps of devices and XDP sockets need CAP_NET_ADMIN beside CAP_BPF", () => {

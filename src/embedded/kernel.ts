@@ -96,6 +96,7 @@ export class EmbeddedKernel implements Kernel {
       owners: new Set([inode]),
       anonymousInode: inode,
       lastCookie: 0,
+      lastPerfEventId: 0,
       bpffs: this.#bpffs,
       running: undefined,
       runStorage: new Map(),

@@ -6,12 +6,9 @@ import type { Mapping, MmapOptions } from "../kernel/kernel.ts";
 import { EACCES, EBADF, EINVAL, ENODEV, ENOTSUPP, EPERM } from "../uapi/errno.ts";
 import { BPF_F_RDONLY_PROG } from "../uapi/flags.ts";
 import { wholePages } from "./maps/map.ts";
-import type { References } from "./objects.ts";
+import { holdWhileReachable } from "./objects.ts";
 import { mapPerfEvent } from "./perf-events.ts";
 import type { KernelState } from "./state.ts";
-
-/** Keeps a map's memory while somebody holds bytes of it: what is read after unmapping is its last content, not that of another map. */
-const views = new FinalizationRegistry<References>((storage) => storage.drop());
 
 export function mapMemory(state: KernelState, fd: number, options: MmapOptions): Mapping | number {
   const { length, offset = 0, writable = false } = options;
@@ -35,8 +32,7 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   state.memory.reach(start + length);
   const bytes = state.memory.u8.subarray(start, start + length);
   map.references.take();
-  map.storage.take();
-  views.register(bytes, map.storage);
+  holdWhileReachable(map.storage, bytes);
   if (writable) map.writableMappings++;
   let mapped = true;
   return {

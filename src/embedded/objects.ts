@@ -38,6 +38,14 @@ export class References {
   }
 }
 
+/** Holds memory while somebody holds bytes of it: what is read after unmapping is its last content, not that of another object. */
+export function holdWhileReachable(storage: References, bytes: Uint8Array): void {
+  storage.take();
+  views.register(bytes, storage);
+}
+
+const views = new FinalizationRegistry<References>((storage) => storage.drop());
+
 /** 0, 1 and 2 are a process's standard streams. */
 const FIRST_FD = 3;
 /** As RLIMIT_NOFILE is where nobody has changed it. */

@@ -6,7 +6,7 @@ import type { Mapping, MmapOptions, PerfEventAttr, PerfEventRequest } from "../k
 import { EACCES, EBADF, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTTY, EOPNOTSUPP } from "../uapi/errno.ts";
 import * as perf from "../uapi/perf-event.ts";
 import { encode } from "../uapi/struct.ts";
-import { References } from "./objects.ts";
+import { holdWhileReachable, References } from "./objects.ts";
 import { capable, type KernelState } from "./state.ts";
 
 /** A performance event: an open file, which perf event arrays hold by reference. */
@@ -57,7 +57,7 @@ export function openPerfEvent(
   if (type !== perf.PERF_TYPE_SOFTWARE || !SOFTWARE_EVENTS.has(config)) return -ENOENT;
   const event: EmbeddedPerfEvent = {
     kind: "perf event",
-    id: ++lastId,
+    id: ++state.lastPerfEventId,
     attr: { ...attr },
     // Its buffer goes with the last mapping, which holds a reference.
     references: new References(() => {}),
@@ -94,10 +94,9 @@ export function mapPerfEvent(state: KernelState, event: EmbeddedPerfEvent, optio
   if (buffer.dataSize !== pages * PAGE_BYTES) return -EINVAL;
   event.buffer = buffer;
   buffer.mappings++;
-  buffer.storage.take();
   event.references.take();
   const bytes = state.memory.u8.subarray(buffer.address, buffer.address + length);
-  views.register(bytes, buffer.storage);
+  holdWhileReachable(buffer.storage, bytes);
   let mapped = true;
   return {
     bytes,
@@ -163,11 +162,6 @@ const LOST_RECORD_SIZE = 24;
 
 const [DATA_HEAD] = perf.perfEventMmapPage.data_head;
 const [DATA_TAIL] = perf.perfEventMmapPage.data_tail;
-
-let lastId = 0;
-
-/** Keeps the pages while somebody holds bytes of them. */
-const views = new FinalizationRegistry<References>((storage) => storage.drop());
 
 function createBuffer(
   { machine, memory }: KernelState,

@@ -40,6 +40,8 @@ export interface KernelState {
   readonly anonymousInode: EmbeddedOwner;
   /** The cookie of the youngest socket. */
   lastCookie: number;
+  /** The id of the youngest performance event. */
+  lastPerfEventId: number;
   readonly bpffs: BpffsTree;
   /** The program that runs, the innermost where they nest. */
   running: EmbeddedProgram | undefined;

@@ -47,7 +47,7 @@ const cases: readonly (readonly [MapOptions, string])[] = [
   ],
   [
     { type: "percpu_array", value: bytes(32769), maxEntries: 1 },
-    ": E2BIG: a per-CPU value has at most 32768 bytes; got 32769",
+    ": E2BIG: a percpu_array's value_size is 1 to 32768; got 32769",
   ],
   [
     { ...hash, type: "lru_hash", flags: BPF_F_NO_PREALLOC },
@@ -71,6 +71,22 @@ const more: readonly (readonly [MapOptions, string])[] = [
   [
     { type: "stack_trace", maxEntries: 1, depth: 128 },
     ": EINVAL: a stack_trace's value_size is 8 to 1016, in steps of 8; got 1024",
+  ],
+  [
+    { type: "stack_trace", maxEntries: 1, depth: 128, buildId: true },
+    ": EINVAL: a stack_trace's value_size is 32 to 4064, in steps of 32; got 4096",
+  ],
+  [
+    { ...hash, key: bytes(64), value: bytes(4194254) },
+    ": E2BIG: a hash's key_size + value_size is 1 to 4194255; got 4194318",
+  ],
+  [
+    { type: "queue", value: bytes(4194305), maxEntries: 1 },
+    ": E2BIG: a queue's value_size is 1 to 4194304; got 4194305",
+  ],
+  [
+    { type: "sockhash", key: u32, maxEntries: 2 ** 28 },
+    ": EINVAL: a sockhash's max_entries is 1 to 134217728; got 268435456",
   ],
 ];
 

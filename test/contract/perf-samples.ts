@@ -2,7 +2,6 @@
 
 import * as asm from "../../src/asm/builder.ts";
 import type { Kernel, Mapping } from "../../src/kernel/kernel.ts";
-import { EINVAL } from "../../src/uapi/errno.ts";
 import { BPF_FUNC_perf_event_output } from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERF_EVENT_ARRAY } from "../../src/uapi/map-types.ts";
 import * as perf from "../../src/uapi/perf-event.ts";
@@ -21,25 +20,19 @@ export const bpfOutput = {
   wakeup_events: 1,
 } as const;
 
-/** A perf event array with an element for each CPU; the case is skipped where the kernel has none yet. */
-export function perfEventArray(kernel: Kernel, { open, skip }: Bench): number {
+/** A perf event array with an element for each CPU. */
+export function perfEventArray(kernel: Kernel, { open }: Bench): number {
   const attr = { map_type: BPF_MAP_TYPE_PERF_EVENT_ARRAY, key_size: 4, value_size: 4 };
-  const fd = create(kernel, { ...attr, max_entries: kernel.system.possibleCpus.length });
-  if (fd === -EINVAL && kernel.kind === "embedded") skip("the embedded kernel has no perf event arrays");
-  return open(fd);
+  return open(create(kernel, { ...attr, max_entries: kernel.system.possibleCpus.length }));
 }
 
 /** The largest sample that `sender` takes. */
 const LARGEST = 70_000;
 
-/**
- * Sends samples of `length` bytes, `value` as a u32 and then zeros; each run gives the helper's result.
- * Where the kernel knows no bpf_perf_event_output yet, the case is skipped.
- */
-export function sender(kernel: Kernel, bench: Bench, array: number, length: number, value: number): () => number {
-  const { open, skip } = bench;
+/** Sends samples of `length` bytes, `value` as a u32 and then zeros; each run gives the helper's result. */
+export function sender(kernel: Kernel, { open }: Bench, array: number, length: number, value: number): () => number {
   const sample = open(create(kernel, { map_type: BPF_MAP_TYPE_ARRAY, value_size: LARGEST, max_entries: 1 }));
-  const fd = load(kernel, [
+  const items = [
     mov(r6, r1),
     loadMapValue(r4, sample, 0),
     store("w", r4, 0, value),
@@ -49,9 +42,8 @@ export function sender(kernel: Kernel, bench: Bench, array: number, length: numb
     mov(r5, length),
     call(BPF_FUNC_perf_event_output),
     exit(),
-  ]);
-  if (fd === -EINVAL && kernel.kind === "embedded") skip("the embedded kernel has no bpf_perf_event_output");
-  const program = open(fd);
+  ];
+  const program = open(load(kernel, items));
   return () => (testRun(kernel, program).retval ?? 0) | 0;
 }
 

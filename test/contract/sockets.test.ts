@@ -8,6 +8,7 @@ import { BPF_BTF_LOAD, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } from "../../sr
 import { BPF_EXIST, BPF_NOEXIST } from "../../src/uapi/flags.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import { contract, outcome } from "./contract.ts";
+import { int } from "./ints.ts";
 import { cookieOf } from "./linux-owners.ts";
 import { create, creation, get, keys, remove, set, u32 } from "./maps.ts";
 
@@ -165,11 +166,7 @@ contract("a sockhash of more than 2^27 elements is EINVAL", (kernel) => {
 
 /** Attributes with types: u32 to u64. */
 function typed(kernel: Kernel, open: (fd: number) => number) {
-  const int = { kind: "int", offset: 0, signed: false, char: false, bool: false } as const;
-  const btf = buildBtf([
-    { ...int, name: "u32", size: 4, bits: 32 },
-    { ...int, name: "u64", size: 8, bits: 64 },
-  ]);
+  const btf = buildBtf([int("u32", 4), int("u64", 8)]);
   const btf_fd = open(kernel.bpf(BPF_BTF_LOAD, { btf, btf_size: btf.length }));
   return { btf_fd, btf_key_type_id: 1, btf_value_type_id: 2 };
 }

@@ -7,6 +7,7 @@ import * as commands from "../../src/uapi/commands.ts";
 import * as flags from "../../src/uapi/flags.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import { type Bench, contract, outcome } from "./contract.ts";
+import { int } from "./ints.ts";
 import { create, keys, type MapCreate, u32 } from "./maps.ts";
 
 interface Member {
@@ -33,17 +34,6 @@ const WIDE_LOCK = 18;
 const PERCPU_KPTR = 20;
 const UPTR = 22;
 const TWO_KPTRS = 23;
-
-const int = (name: string, size: number): BuildableType => ({
-  kind: "int",
-  name,
-  size,
-  bits: size * 8,
-  offset: 0,
-  signed: false,
-  char: false,
-  bool: false,
-});
 
 const struct = (name: string, size: number, members: readonly Member[]): BuildableType => ({
   kind: "struct",

@@ -10,22 +10,13 @@ import * as helpers from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_SOCKET_FILTER } from "../../src/uapi/program-types.ts";
 import { type Bench, contract } from "./contract.ts";
+import { int } from "./ints.ts";
 import { create, type MapCreate, toU32, u32 } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
 
 const { r0, r1, r2, r3, r4, r6, r7, r8, r10, add, mov, load: ldx, store, exit, call, jump, label, loadMapFd } = asm;
 const tc = { prog_type: BPF_PROG_TYPE_SCHED_CLS };
 
-const int = (name: string, size: number): BuildableType => ({
-  kind: "int",
-  name,
-  size,
-  bits: 8 * size,
-  offset: 0,
-  signed: false,
-  char: false,
-  bool: false,
-});
 const struct = (
   name: string,
   size: number,

@@ -15,14 +15,13 @@ import { BPF_F_LINK, BPF_F_VTYPE_BTF_OBJ_FD } from "../../src/uapi/flags.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_STRUCT_OPS } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_STRUCT_OPS } from "../../src/uapi/program-types.ts";
 import { contract, outcome } from "./contract.ts";
+import { int } from "./ints.ts";
 import { create, creation, type MapCreate, toU32, u32 } from "./maps.ts";
 import { load } from "./programs.ts";
 
 /** BTF of one int. */
 function loadTypes(kernel: Kernel): number {
-  const btf = buildBtf([
-    { kind: "int", name: "u32", size: 4, bits: 32, offset: 0, signed: false, char: false, bool: false },
-  ]);
+  const btf = buildBtf([int("u32", 4)]);
   return kernel.bpf(BPF_BTF_LOAD, { btf, btf_size: btf.length });
 }
 

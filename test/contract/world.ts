@@ -9,6 +9,7 @@ import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import { BPF_MAP_TYPE_ARRAY } from "../../src/uapi/map-types.ts";
 import { outcome } from "./contract.ts";
+import { int } from "./ints.ts";
 import { openLinuxOwner } from "./linux-owners.ts";
 import type { MapCreate } from "./maps.ts";
 import { bpfOutput } from "./perf-samples.ts";
@@ -73,18 +74,7 @@ export class World {
 
   /** BTF with an int of 32 bits, 1, and one of 64 bits, 2. */
   integers(): number {
-    const btf = buildBtf(
-      [32, 64].map((bits) => ({
-        kind: "int",
-        name: `u${bits}`,
-        size: bits / 8,
-        bits,
-        offset: 0,
-        signed: false,
-        char: false,
-        bool: false,
-      })),
-    );
+    const btf = buildBtf([int("u32", 4), int("u64", 8)]);
     return this.#thing("BTF", () => this.kernel.bpf(commands.BPF_BTF_LOAD, { btf, btf_size: btf.length }));
   }
 

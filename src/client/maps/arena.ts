@@ -7,7 +7,13 @@ import { UnsupportedError } from "../errors.ts";
 import { MapHandle, type OpenedMap } from "./handle.ts";
 import { MappedMemory } from "./mapped.ts";
 
-/** Memory that a program and user space share. BPF_MAP_TYPE_ARENA, Linux 6.9. */
+/**
+ * Memory that a program and user space share. BPF_MAP_TYPE_ARENA, Linux 6.9.
+ *
+ * @example
+ * using arena = BpfMap.create(kernel, { type: "arena", maxEntries: 4 }); // pages
+ * arena.view()[0] = 1;
+ */
 export class ArenaMap extends MapHandle {
   readonly #memory: MappedMemory;
 

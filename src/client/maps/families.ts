@@ -20,12 +20,15 @@ import { ArenaMap } from "./arena.ts";
 import { ArrayMap } from "./array.ts";
 import type { MapHandle, OpenedMap } from "./handle.ts";
 import { DeletableMap, HashMap, KeyedMap } from "./keyed.ts";
+import { MapOfMaps } from "./map-of-maps.ts";
 import type { CgroupStorageKey } from "./options.ts";
 import { perCpu } from "./per-cpu.ts";
 import { BloomFilterMap, QueueMap } from "./queue.ts";
-import * as references from "./references.ts";
+import { CpuMap, DeviceMap } from "./redirect.ts";
+import { CgroupArrayMap, ProgramArrayMap, SocketMap, XskMap } from "./references.ts";
 import { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./ring-buffer.ts";
 import { ADDRESS_SIZE, BUILD_ID_SIZE, StackTraceMap } from "./stack-trace.ts";
+import { StorageMap } from "./storage.ts";
 import { StructOpsMap } from "./struct-ops.ts";
 import { type MapTypeName, mapTypeName, perCpuTypes } from "./types.ts";
 
@@ -156,7 +159,7 @@ const mapOfMaps: Family = {
     const { inner = {} } = options;
     const innerOptions = "fd" in inner ? (optionsOf.get(inner) ?? {}) : inner;
     const fallback = opened.info.key_size === u32.size ? u32 : undefined;
-    return new references.MapOfMaps(opened, keyCodec(opened, options, fallback), (fd) => {
+    return new MapOfMaps(opened, keyCodec(opened, options, fallback), (fd) => {
       try {
         return openMap(opened.kernel, fd, innerOptions);
       } catch (error) {
@@ -168,15 +171,15 @@ const mapOfMaps: Family = {
 };
 const devices: Family = {
   attributes: (options) => ({ ...entries(options), ...redirect(options) }),
-  open: (opened) => new references.DeviceMap(opened),
+  open: (opened) => new DeviceMap(opened),
 };
 const sockets: Family = {
   attributes: slots(u64.size),
-  open: (opened, options) => new references.SocketMap(opened, keyCodec(opened, options, u32)),
+  open: (opened, options) => new SocketMap(opened, keyCodec(opened, options, u32)),
 };
 const localStorage: Family = {
   attributes: storage,
-  open: (opened, options) => new references.StorageMap(opened, valueCodec(opened, options)),
+  open: (opened, options) => new StorageMap(opened, valueCodec(opened, options)),
 };
 
 const families: Readonly<Record<MapTypeName, Family>> = {
@@ -198,12 +201,12 @@ const families: Readonly<Record<MapTypeName, Family>> = {
   },
   array_of_maps: mapOfMaps,
   hash_of_maps: mapOfMaps,
-  prog_array: { attributes: slots(), open: (opened) => new references.ProgramArrayMap(opened) },
+  prog_array: { attributes: slots(), open: (opened) => new ProgramArrayMap(opened) },
   perf_event_array: {
     attributes: (options, kernel) => ({ ...slots()(options), ...cpuSlots(options, kernel) }),
     open: (opened, { record }) => new PerfEventArrayMap(opened, record),
   },
-  cgroup_array: { attributes: slots(), open: (opened) => new references.CgroupArrayMap(opened) },
+  cgroup_array: { attributes: slots(), open: (opened) => new CgroupArrayMap(opened) },
   stack_trace: {
     attributes: ({ depth = DEFAULT_DEPTH, buildId = false, ...options }) => ({
       ...entries(options),
@@ -217,13 +220,13 @@ const families: Readonly<Record<MapTypeName, Family>> = {
   devmap_hash: devices,
   cpumap: {
     attributes: (options, kernel) => ({ ...redirect(options), ...cpuSlots(options, kernel) }),
-    open: (opened) => new references.CpuMap(opened),
+    open: (opened) => new CpuMap(opened),
   },
-  xskmap: { attributes: slots(), open: (opened) => new references.XskMap(opened) },
+  xskmap: { attributes: slots(), open: (opened) => new XskMap(opened) },
   sockmap: sockets,
   sockhash: {
     ...sockets,
-    open: (opened, options) => new references.SocketMap(opened, keyCodec(opened, options)),
+    open: (opened, options) => new SocketMap(opened, keyCodec(opened, options)),
   },
   reuseport_sockarray: sockets,
   cgroup_storage: cgroupStorage,

@@ -30,8 +30,11 @@ export function inspectMap(
   inspect: Inspect,
 ): string {
   const { maxArrayLength = DEFAULT_ENTRIES } = options;
-  const state = map.isClosed ? "closed" : `at most ${map.maxEntries} ${unitOf(map.type)}`;
-  const title = `${map.constructor.name}${map.name === "" ? "" : ` "${map.name}"`} (${map.type}, id ${map.id}, ${state})`;
+  const facts = [map.type, `id ${map.id}`];
+  if (map.isClosed) facts.push("closed");
+  // Storage has as many values as there are owners.
+  else if (map.maxEntries !== 0) facts.push(`at most ${map.maxEntries} ${unitOf(map.type)}`);
+  const title = `${map.constructor.name}${map.name === "" ? "" : ` "${map.name}"`} (${facts.join(", ")})`;
   if (entries === undefined || map.isClosed || depth < 0) return title;
   const shown: string[] = [];
   const nested = { ...options, depth: depth - 1 };

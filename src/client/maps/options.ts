@@ -5,20 +5,14 @@ import type { ArenaMap } from "./arena.ts";
 import type { ArrayMap } from "./array.ts";
 import type { MapHandle } from "./handle.ts";
 import type { DeletableMap, HashMap, KeyedMap } from "./keyed.ts";
+import type { MapOfMaps } from "./map-of-maps.ts";
 import type { PinOptions } from "./pinned.ts";
 import type { BloomFilterMap, QueueMap } from "./queue.ts";
-import type {
-  CgroupArrayMap,
-  CpuMap,
-  DeviceMap,
-  MapOfMaps,
-  ProgramArrayMap,
-  SocketMap,
-  StorageMap,
-  XskMap,
-} from "./references.ts";
+import type { CpuMap, DeviceMap } from "./redirect.ts";
+import type { CgroupArrayMap, ProgramArrayMap, SocketMap, XskMap } from "./references.ts";
 import type { PerfEventArrayMap, RingBufferMap, UserRingBufferMap } from "./ring-buffer.ts";
 import type { StackFrame, StackTraceMap } from "./stack-trace.ts";
+import type { StorageMap } from "./storage.ts";
 import type { StructOpsMap } from "./struct-ops.ts";
 import type { MapTypeName } from "./types.ts";
 

@@ -48,7 +48,14 @@ abstract class KeylessMap<V> extends MapHandle {
   }
 }
 
-/** First in, first out: BPF_MAP_TYPE_QUEUE; or last in, first out: BPF_MAP_TYPE_STACK. Both Linux 4.20. */
+/**
+ * First in, first out: BPF_MAP_TYPE_QUEUE; or last in, first out: BPF_MAP_TYPE_STACK. Both Linux 4.20.
+ *
+ * @example
+ * using queue = BpfMap.create(kernel, { type: "queue", value: u32, maxEntries: 8 });
+ * queue.push(1).push(2);
+ * queue.pop(); // 1
+ */
 export class QueueMap<V> extends KeylessMap<V> {
   /**
    * Adds a value. BPF_MAP_UPDATE_ELEM.
@@ -61,7 +68,11 @@ export class QueueMap<V> extends KeylessMap<V> {
     return this;
   }
 
-  /** Takes the next value out; undefined where there is none. BPF_MAP_LOOKUP_AND_DELETE_ELEM. */
+  /**
+   * Takes the next value out; undefined where there is none. BPF_MAP_LOOKUP_AND_DELETE_ELEM.
+   *
+   * @throws BpfError `EPERM` on a map that is frozen, or opened for reading or writing only
+   */
   pop(): V | undefined {
     return this.obtain(commands.BPF_MAP_LOOKUP_AND_DELETE_ELEM);
   }
@@ -71,20 +82,30 @@ export class QueueMap<V> extends KeylessMap<V> {
     return this.obtain(commands.BPF_MAP_LOOKUP_ELEM);
   }
 
-  /** Takes values out until there are none. */
+  /** Takes values out until there are none; errors as `pop`. */
   *drain(): IterableIterator<V> {
     for (let value = this.pop(); value !== undefined; value = this.pop()) yield value;
   }
 }
 
-/** A set that may take a value for one of its own, and never misses one. BPF_MAP_TYPE_BLOOM_FILTER, Linux 5.16. */
+/**
+ * A set that may take a value for one of its own, and never misses one. BPF_MAP_TYPE_BLOOM_FILTER, Linux 5.16.
+ *
+ * @example
+ * using seen = BpfMap.create(kernel, { type: "bloom_filter", value: u32, maxEntries: 1000, hashes: 5 });
+ * seen.add(7).has(7); // true
+ */
 export class BloomFilterMap<V> extends KeylessMap<V> {
   /** Hash functions that each value is marked with. */
   get hashes(): number {
     return Number(this.info.map_extra) & 0xf || DEFAULT_HASHES;
   }
 
-  /** Adds a value; it cannot be removed. BPF_MAP_UPDATE_ELEM. */
+  /**
+   * Adds a value; it cannot be removed. More values than max_entries make it err more often. BPF_MAP_UPDATE_ELEM.
+   *
+   * @throws BpfError `EPERM` on a map that is frozen or opened for reading only
+   */
   add(value: V): this {
     this.give(commands.BPF_MAP_UPDATE_ELEM, value, 0);
     return this;

@@ -20,7 +20,13 @@ export interface StackFrame {
 export const ADDRESS_SIZE = 8;
 export const BUILD_ID_SIZE = 32;
 
-/** Stacks, the innermost address first. BPF_MAP_TYPE_STACK_TRACE, Linux 4.6. Values cannot be written. */
+/**
+ * Stacks, the innermost address first. BPF_MAP_TYPE_STACK_TRACE, Linux 4.6. Values cannot be written.
+ *
+ * @example
+ * using stacks = BpfMap.create(kernel, { type: "stack_trace", maxEntries: 1024 });
+ * stacks.get(id); // id: what bpf_get_stackid gave the program; addresses
+ */
 export class StackTraceMap<Frame = bigint> extends DeletableMap<number, Frame[], never> {
   constructor(opened: OpenedMap) {
     const { map_flags, value_size } = opened.info;

@@ -6,7 +6,10 @@ import { u32 } from "../../codec/scalars.ts";
 import { Elements } from "./elements.ts";
 import { MapHandle, type OpenedMap } from "./handle.ts";
 
-/** A struct of the kernel whose functions are programs: its only value. BPF_MAP_TYPE_STRUCT_OPS, Linux 5.6. */
+/**
+ * A struct of the kernel whose functions are programs: its only value. BPF_MAP_TYPE_STRUCT_OPS, Linux 5.6.
+ * `valueTypeId` is the id of `struct bpf_struct_ops_NAME` in the BTF of vmlinux; the embedded kernel has none.
+ */
 export class StructOpsMap<V = Uint8Array> extends MapHandle {
   readonly #elements: Elements<number, V>;
 

@@ -14,6 +14,12 @@ const nameOfType = namesByNumber(mapTypes, "BPF_MAP_TYPE_");
 export const mapTypeName = (type: number): MapTypeName =>
   (nameOfType.get(type)?.slice("BPF_MAP_TYPE_".length).toLowerCase() ?? `type ${type}`) as MapTypeName;
 
+/** A map of a type, in a sentence: `"an array"`, `"a hash"`. */
+export function aMap(type: number): string {
+  const name = type === mapTypes.BPF_MAP_TYPE_RINGBUF ? "ring buffer" : mapTypeName(type);
+  return `${/^([ai]|l[pr]|x)/.test(name) ? "an" : "a"} ${name}`;
+}
+
 /** The number of a type by its name; undefined where there is no such type. */
 export const mapTypeNumber = (name: string): number | undefined =>
   name === "unspec" ? undefined : (numberOfType as ReadonlyMap<string, number>).get(name);

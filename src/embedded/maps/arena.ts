@@ -2,39 +2,28 @@
 // Linux: kernel/bpf/arena.c
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
-import { E2BIG, EINVAL, ENOMEM, EOPNOTSUPP, ERANGE } from "../../uapi/errno.ts";
-import { BPF_F_MMAPABLE, BPF_F_NO_USER_CONV, BPF_F_SEGV_ON_FAULT } from "../../uapi/flags.ts";
+import { E2BIG, EINVAL, ENOMEM, ERANGE } from "../../uapi/errno.ts";
 import { toBigInt } from "../../uapi/struct.ts";
-import { type MapFamily, refuse, wholePages } from "./map.ts";
+import { type MapFamily, wholePages } from "./map.ts";
+import { checkShape } from "./shape.ts";
 
-const FLAGS = BPF_F_SEGV_ON_FAULT | BPF_F_MMAPABLE | BPF_F_NO_USER_CONV;
 const MAX_BYTES = 2 ** 32;
 
 export const arena: MapFamily = {
-  checkAllocation({ key_size, value_size, max_entries, map_flags, map_extra }) {
-    const valid =
-      key_size === 0 &&
-      value_size === 0 &&
-      max_entries !== 0 &&
-      (map_flags & BPF_F_MMAPABLE) !== 0 &&
-      (map_flags & ~FLAGS) === 0;
-    if (!valid) return -EINVAL;
+  checkAllocation(attributes) {
+    const { max_entries, map_extra } = attributes;
     const start = toBigInt(map_extra);
-    if (start % BigInt(PAGE_BYTES) !== 0n) return -EINVAL;
-    const bytes = max_entries * PAGE_BYTES;
-    if (bytes > MAX_BYTES) return -E2BIG;
-    return start >> 32n === (start + BigInt(bytes) - 1n) >> 32n ? 0 : -ERANGE;
+    const isAligned = start % BigInt(PAGE_BYTES) === 0n;
+    const error = isAligned ? checkShape(attributes) : -EINVAL;
+    if (error !== 0) return error;
+    const end = start + BigInt(max_entries * PAGE_BYTES) - 1n;
+    return start >> 32n === end >> 32n ? 0 : -ERANGE;
   },
   /** A byte for each page; the pages come when they are used. */
   memoryNeeded: ({ max_entries }) => max_entries,
   checkKeyType: () => 0,
   perCpu: false,
-  operations: {
-    lookup: refuse(EINVAL),
-    update: refuse(EOPNOTSUPP),
-    remove: refuse(EOPNOTSUPP),
-    nextKey: refuse(EOPNOTSUPP),
-  },
+  operations: {},
   hasDirectValue: false,
   checkPlace({ machine }, map, { address = 0, offset = 0, length }) {
     if (offset !== 0) return -EINVAL;

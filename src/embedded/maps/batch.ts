@@ -4,82 +4,57 @@
 import { RESULT } from "../../../machine/layout.ts";
 import type * as commands from "../../uapi/commands.ts";
 import { EFAULT, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTSUPP } from "../../uapi/errno.ts";
-import * as types from "../../uapi/map-types.ts";
+import type { MapOperation } from "../../uapi/map-rules.ts";
 import { SCRATCH } from "../memory.ts";
 import type { KernelState } from "../state.ts";
 import type { CommandAttr } from "../syscall.ts";
 import { findMapFile, lockFlags, type MapAccess, type MapFile, mayAccess } from "./elements.ts";
 import { walk } from "./machine-elements.ts";
 import { type EmbeddedMap, stride } from "./map.ts";
+import { hasOperation, refusal } from "./shape.ts";
 
 type LookupBatch = CommandAttr<typeof commands.BPF_MAP_LOOKUP_BATCH>;
 type UpdateBatch = CommandAttr<typeof commands.BPF_MAP_UPDATE_BATCH>;
-type Lookup = (state: KernelState, map: EmbeddedMap, attr: LookupBatch, isDelete: boolean) => number;
-
-/** The batch commands that a type has; any other is ENOTSUPP. */
-interface Batches {
-  readonly lookup: Lookup;
-  readonly takes?: boolean;
-  readonly deletes?: boolean;
-}
-
-const indexed: Batches = { lookup: lookupByKey };
-const hashed: Batches = { lookup: lookupByBucket, takes: true, deletes: true };
-
-const batchesOf: ReadonlyMap<number, Batches> = new Map([
-  [types.BPF_MAP_TYPE_HASH, hashed],
-  [types.BPF_MAP_TYPE_ARRAY, indexed],
-  [types.BPF_MAP_TYPE_PERCPU_HASH, hashed],
-  [types.BPF_MAP_TYPE_PERCPU_ARRAY, indexed],
-  [types.BPF_MAP_TYPE_LRU_HASH, hashed],
-  [types.BPF_MAP_TYPE_LRU_PERCPU_HASH, hashed],
-  [types.BPF_MAP_TYPE_LPM_TRIE, { lookup: lookupByKey, deletes: true }],
-  [types.BPF_MAP_TYPE_ARRAY_OF_MAPS, indexed],
-  [types.BPF_MAP_TYPE_HASH_OF_MAPS, hashed],
-]);
 
 /** BPF_MAP_LOOKUP_BATCH */
 export const lookupBatch = (state: KernelState, attr: LookupBatch): number =>
-  batch(state, attr, "read", (map) => batchesOf.get(map.map_type)?.lookup(state, map, attr, false));
+  batch(state, attr, "lookupBatch", "read", (map) =>
+    map.family.hasBuckets ? lookupByBucket(state, map, attr, false) : lookupByKey(state, map, attr),
+  );
 
-/** BPF_MAP_LOOKUP_AND_DELETE_BATCH */
+/** BPF_MAP_LOOKUP_AND_DELETE_BATCH, which hashes have. */
 export const lookupAndDeleteBatch = (state: KernelState, attr: LookupBatch): number =>
-  batch(state, attr, "read and write", (map) => {
-    const batches = batchesOf.get(map.map_type);
-    return batches?.takes ? batches.lookup(state, map, attr, true) : undefined;
-  });
+  batch(state, attr, "takeBatch", "read and write", (map) => lookupByBucket(state, map, attr, true));
 
 /** BPF_MAP_UPDATE_BATCH */
 export const updateBatch = (state: KernelState, attr: UpdateBatch): number =>
-  batch(state, attr, "write", (map, file) => {
-    const { update } = map.family.operations;
-    if (!batchesOf.has(map.map_type) || update === undefined) return undefined;
-    return forEachKey(state, map, attr, (key, index) => {
+  batch(state, attr, "updateBatch", "write", (map, file) =>
+    forEachKey(state, map, attr, (key, index) => {
       const value = key + stride(map.key_size);
       const { userValueSize } = map;
       if (!state.memory.copyIn(attr.values, value, userValueSize, index * userValueSize)) return -EFAULT;
-      return update(state, map, key, value, Number(attr.elem_flags), file);
-    });
-  });
+      return map.family.operations.update?.(state, map, key, value, Number(attr.elem_flags), file) ?? -ENOTSUPP;
+    }),
+  );
 
 /** BPF_MAP_DELETE_BATCH */
 export const deleteBatch = (state: KernelState, attr: UpdateBatch): number =>
-  batch(state, attr, "write", (map) => {
-    const { remove } = map.family.operations;
-    if (!batchesOf.get(map.map_type)?.deletes || remove === undefined) return undefined;
-    return forEachKey(state, map, attr, (key) => remove(state, map, key));
-  });
+  batch(state, attr, "deleteBatch", "write", (map) =>
+    forEachKey(state, map, attr, (key) => map.family.operations.remove?.(state, map, key) ?? -ENOTSUPP),
+  );
 
 function batch(
   state: KernelState,
   attr: LookupBatch | UpdateBatch,
+  operation: MapOperation,
   access: MapAccess,
-  command: (map: EmbeddedMap, file: MapFile) => number | undefined,
+  command: (map: EmbeddedMap, file: MapFile) => number,
 ): number {
   const file = findMapFile(state, attr.map_fd);
   if (typeof file === "number") return file;
   const error = mayAccess(file, access);
-  return error !== 0 ? error : (command(file.object, file) ?? -ENOTSUPP);
+  if (error !== 0) return error;
+  return hasOperation(file.object, operation) ? command(file.object, file) : refusal(file.object, operation);
 }
 
 /** Writes or deletes key by key; the count tells how many succeeded. */

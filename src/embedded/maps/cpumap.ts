@@ -3,27 +3,18 @@
 
 import { BPF_XDP_CPUMAP } from "../../uapi/attach-types.ts";
 import { E2BIG, EEXIST, EINVAL, ENODEV, ENOMEM, EOVERFLOW } from "../../uapi/errno.ts";
-import { BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST } from "../../uapi/flags.ts";
+import { BPF_EXIST, BPF_NOEXIST } from "../../uapi/flags.ts";
 import { POINTER } from "./fd-array.ts";
 import { walk } from "./machine-elements.ts";
 import type { MapFamily } from "./map.ts";
 import * as target from "./redirect-target.ts";
+import { checkShape } from "./shape.ts";
 
-/** CPUs that the kernel was built for: CONFIG_NR_CPUS. */
-const NR_CPUS = 256;
 /** Most frames in a queue. */
 const MAX_QUEUE = 16384;
 
 export const cpumap: MapFamily = {
-  checkAllocation({ key_size, value_size, max_entries, map_flags }) {
-    const valid =
-      max_entries !== 0 &&
-      key_size === 4 &&
-      (value_size === target.NUMBER || value_size === target.NUMBER_AND_PROGRAM) &&
-      (map_flags & ~BPF_F_NUMA_NODE) === 0;
-    if (!valid) return -EINVAL;
-    return max_entries > NR_CPUS ? -E2BIG : 0;
-  },
+  checkAllocation: checkShape,
   memoryNeeded: ({ max_entries }) => max_entries * POINTER,
   perCpu: false,
   hasDirectValue: false,

@@ -4,26 +4,19 @@
 
 import { BPF_XDP_DEVMAP } from "../../uapi/attach-types.ts";
 import { E2BIG, EEXIST, EINVAL, ENOENT } from "../../uapi/errno.ts";
-import {
-  BPF_EXIST,
-  BPF_F_NUMA_NODE,
-  BPF_F_RDONLY,
-  BPF_F_RDONLY_PROG,
-  BPF_F_WRONLY,
-  BPF_NOEXIST,
-} from "../../uapi/flags.ts";
+import { BPF_EXIST, BPF_F_RDONLY_PROG, BPF_NOEXIST } from "../../uapi/flags.ts";
 import { whenIdle } from "../state.ts";
 import { POINTER } from "./fd-array.ts";
 import { walk } from "./machine-elements.ts";
-import type { MapAttributes, MapFamily } from "./map.ts";
+import type { MapFamily } from "./map.ts";
 import * as target from "./redirect-target.ts";
+import { checkShape } from "./shape.ts";
 
 /** The one network device: lo. */
 const LOOPBACK = 1;
-const FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY;
 
 const common: Omit<MapFamily, "operations"> = {
-  check,
+  check: checkShape,
   capability: "CAP_NET_ADMIN",
   memoryNeeded: ({ max_entries }) => max_entries * POINTER,
   // A lookup gives a program the value itself.
@@ -87,12 +80,3 @@ export const devmapHash: MapFamily = {
   },
   destroy: (_state, map) => target.dropPrograms(map),
 };
-
-function check({ key_size, value_size, max_entries, map_flags }: MapAttributes): number {
-  const valid =
-    max_entries !== 0 &&
-    key_size === 4 &&
-    (value_size === target.NUMBER || value_size === target.NUMBER_AND_PROGRAM) &&
-    (map_flags & ~FLAGS) === 0;
-  return valid ? 0 : -EINVAL;
-}

@@ -3,13 +3,14 @@
 
 import type { Attr } from "../../uapi/attr.ts";
 import type * as commands from "../../uapi/commands.ts";
-import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
+import { EBUSY, EFAULT, EINVAL, ENOMEM, EPERM } from "../../uapi/errno.ts";
 import { BPF_F_LOCK } from "../../uapi/flags.ts";
 import { toBigInt } from "../../uapi/struct.ts";
 import { type UserPointer, userBytes } from "../memory.ts";
 import { type File, notOpen } from "../objects.ts";
 import type { KernelState } from "../state.ts";
 import { type EmbeddedMap, stride } from "./map.ts";
+import { refusal } from "./shape.ts";
 import { hasSpinLock } from "./special-fields.ts";
 
 export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_LOOKUP_ELEM>): number {
@@ -23,7 +24,7 @@ export function lookupElement(state: KernelState, attr: Attr<typeof commands.BPF
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
   const { lookup, looksForValue } = map.family.operations;
-  if (lookup === undefined) return -ENOTSUPP;
+  if (lookup === undefined) return refusal(map, "lookup");
   const room = key + stride(map.key_size);
   if (looksForValue && !state.memory.copyIn(attr.value, room, map.userValueSize)) return -EFAULT;
   const value = lookup(state, map, key, room);
@@ -42,7 +43,7 @@ export function updateElement(state: KernelState, attr: Attr<typeof commands.BPF
   if (key < 0) return key;
   const value = key + stride(map.key_size);
   if (!state.memory.copyIn(attr.value, value, map.userValueSize)) return -EFAULT;
-  return map.family.operations.update?.(state, map, key, value, flags, file) ?? -ENOTSUPP;
+  return map.family.operations.update?.(state, map, key, value, flags, file) ?? refusal(map, "update");
 }
 
 export function deleteElement(state: KernelState, attr: Attr<typeof commands.BPF_MAP_DELETE_ELEM>): number {
@@ -52,7 +53,7 @@ export function deleteElement(state: KernelState, attr: Attr<typeof commands.BPF
   if (!mayWrite(file, map)) return -EPERM;
   const key = copyKey(state, map, attr.key);
   if (key < 0) return key;
-  return map.family.operations.remove?.(state, map, key) ?? -ENOTSUPP;
+  return map.family.operations.remove?.(state, map, key) ?? refusal(map, "delete");
 }
 
 export function nextKey(state: KernelState, attr: Attr<typeof commands.BPF_MAP_GET_NEXT_KEY>): number {
@@ -65,7 +66,7 @@ export function nextKey(state: KernelState, attr: Attr<typeof commands.BPF_MAP_G
   if (key < 0) return key;
   if (key === 0) return -ENOMEM;
   const next = key + stride(map.key_size);
-  const result = map.family.operations.nextKey?.(state, map, isFirst ? 0 : key, next) ?? -ENOTSUPP;
+  const result = map.family.operations.nextKey?.(state, map, isFirst ? 0 : key, next) ?? refusal(map, "nextKey");
   if (result !== 0) return result;
   return state.memory.copyOut(next, attr.next_key, map.key_size) ? 0 : -EFAULT;
 }
@@ -85,7 +86,7 @@ export function lookupAndDeleteElement(
   if (key < 0) return key;
   const room = key + stride(map.key_size);
   const { lookup, lookupAndDelete } = map.family.operations;
-  if (lookupAndDelete === undefined) return -ENOTSUPP;
+  if (lookupAndDelete === undefined) return refusal(map, "take");
   // Linux itself would take the element out, and then find that its value has no room: no kernel of ours loses it.
   if (userBytes(attr.value, map.userValueSize) === undefined) {
     return Math.min(lookup?.(state, map, key, room) ?? 0, 0) || -EFAULT;

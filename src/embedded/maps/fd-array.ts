@@ -2,12 +2,12 @@
 // Linux: bpf_fd_array_map_update_elem and its neighbours in kernel/bpf/arraymap.c
 
 import { E2BIG, EINVAL, ENOENT } from "../../uapi/errno.ts";
-import { BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts";
 import type { File } from "../objects.ts";
 import type { KernelState } from "../state.ts";
 import { Beside } from "./beside.ts";
 import { walk } from "./machine-elements.ts";
-import type { EmbeddedMap, MapAttributes, MapFamily } from "./map.ts";
+import type { EmbeddedMap, MapFamily } from "./map.ts";
+import { checkShape } from "./shape.ts";
 
 /** What an array holds. */
 export interface Held<T> {
@@ -29,7 +29,7 @@ export interface FdArray<T> {
   remove(state: KernelState, map: EmbeddedMap, index: number): number;
 }
 
-export const fdArray = <T extends object>(held: Held<T>, moreFlags = 0): FdArray<T> => {
+export const fdArray = <T extends object>(held: Held<T>): FdArray<T> => {
   const contents = new Beside(() => new Map<number, T>());
 
   function put(state: KernelState, map: EmbeddedMap, index: number, value: T | undefined): number {
@@ -45,7 +45,7 @@ export const fdArray = <T extends object>(held: Held<T>, moreFlags = 0): FdArray
 
   const { id } = held;
   const family: MapFamily = {
-    check: (attributes) => checkFdArray(attributes, moreFlags),
+    check: checkShape,
     memoryNeeded: ({ max_entries }) => max_entries * POINTER,
     perCpu: false,
     hasDirectValue: false,
@@ -86,13 +86,4 @@ export const POINTER = 8;
 /** Writes an element: the address that programs find at an index. */
 export function setAddress({ machine, memory }: KernelState, map: EmbeddedMap, index: number, address: number): void {
   memory.u32[(machine.mapData(map.handle) + POINTER * index) / 4] = address;
-}
-
-const FD_SIZE = 4;
-const FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY;
-
-function checkFdArray({ key_size, value_size, max_entries, map_flags }: MapAttributes, moreFlags: number): number {
-  const valid =
-    key_size === 4 && value_size === FD_SIZE && max_entries !== 0 && (map_flags & ~(FLAGS | moreFlags)) === 0;
-  return valid ? 0 : -EINVAL;
 }

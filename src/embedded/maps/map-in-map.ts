@@ -23,8 +23,6 @@ export const arrayOfMaps: MapFamily = { ...maps.family, innerTemplate };
 
 export const hashOfMaps: MapFamily = {
   ...hash,
-  check: (attributes, capable) =>
-    attributes.value_size === FD_SIZE ? (hash.check?.(attributes, capable) ?? 0) : -EINVAL,
   innerTemplate,
   operations: {
     ...elements,
@@ -61,8 +59,6 @@ export const hashOfMaps: MapFamily = {
     }
   },
 };
-
-const FD_SIZE = 4;
 
 /** Types that cannot be in another map, beside the maps of maps. */
 const NEVER_INNER = new Set<number>([

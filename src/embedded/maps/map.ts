@@ -50,8 +50,10 @@ export interface MapFamily {
   checkKeyType?(attributes: MapAttributes, key: BtfType, value: BtfType, btf: Btf): number;
   /** Whether a value is one for each CPU. */
   readonly perCpu: boolean;
-  /** What the commands on elements do; one that is absent is ENOTSUPP. */
+  /** What the commands on elements do; those that are absent are refused as the rules of the type say. */
   readonly operations: Operations;
+  /** Whether the batch commands read it bucket by bucket; absent: key by key. */
+  readonly hasBuckets?: boolean;
   /** Whether a program may hold the address of the first value; ENOTSUPP otherwise. */
   readonly hasDirectValue: boolean;
   /** Bytes of its contents, which a frozen map tells the hash of; absent: it has none. */
@@ -144,6 +146,3 @@ export const programAccessIsValid = (flags: number): boolean =>
 
 /** Most bytes of a value of a per-CPU map. */
 export const PER_CPU_VALUE_MAX = 32768;
-
-/** Most bytes that Linux allocates in one piece. */
-export const KMALLOC_MAX_SIZE = 4 * 1024 * 1024;

@@ -14,19 +14,16 @@ interface Entry {
   readonly file: File;
 }
 
-const events = fdArray<Entry>(
-  {
-    take({ files }, _map, fd, file) {
-      const event = findPerfEvent(files, fd);
-      if (typeof event === "number") return event;
-      event.references.take();
-      return { event, file };
-    },
-    drop: ({ event }) => event.references.drop(),
-    address: () => 0,
+const events = fdArray<Entry>({
+  take({ files }, _map, fd, file) {
+    const event = findPerfEvent(files, fd);
+    if (typeof event === "number") return event;
+    event.references.take();
+    return { event, file };
   },
-  BPF_F_PRESERVE_ELEMS,
-);
+  drop: ({ event }) => event.references.drop(),
+  address: () => 0,
+});
 
 export const perfEventArray: MapFamily = {
   ...events.family,

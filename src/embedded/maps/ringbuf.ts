@@ -3,20 +3,11 @@
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
 import { EINVAL, EPERM } from "../../uapi/errno.ts";
-import { BPF_F_NUMA_NODE } from "../../uapi/flags.ts";
 import type { EmbeddedMap, MapFamily } from "./map.ts";
+import { checkShape } from "./shape.ts";
 
 export const ringbuf: MapFamily = {
-  checkAllocation({ key_size, value_size, max_entries, map_flags }) {
-    const isPowerOfTwo = max_entries !== 0 && (max_entries & (max_entries - 1)) === 0;
-    const valid =
-      (map_flags & ~BPF_F_NUMA_NODE) === 0 &&
-      key_size === 0 &&
-      value_size === 0 &&
-      isPowerOfTwo &&
-      max_entries % PAGE_BYTES === 0;
-    return valid ? 0 : -EINVAL;
-  },
+  checkAllocation: checkShape,
   memoryNeeded: ({ max_entries }) => 2 * PAGE_BYTES + 2 * max_entries,
   perCpu: false,
   operations: {},

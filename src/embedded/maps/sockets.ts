@@ -3,17 +3,7 @@
 // Linux: net/core/sock_map.c, kernel/bpf/reuseport_array.c
 
 import { E2BIG, EBUSY, EEXIST, EINVAL, ENOENT, ENOSPC, ENOTSUPP, EOPNOTSUPP } from "../../uapi/errno.ts";
-import {
-  BPF_EXIST,
-  BPF_F_NO_PREALLOC,
-  BPF_F_NUMA_NODE,
-  BPF_F_RDONLY,
-  BPF_F_RDONLY_PROG,
-  BPF_F_WRONLY,
-  BPF_F_WRONLY_PROG,
-  BPF_F_ZERO_SEED,
-  BPF_NOEXIST,
-} from "../../uapi/flags.ts";
+import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_F_ZERO_SEED, BPF_NOEXIST } from "../../uapi/flags.ts";
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_HASH,
@@ -23,15 +13,9 @@ import {
 } from "../../uapi/map-types.ts";
 import { type EmbeddedSocket, findSocket } from "../owners.ts";
 import type { KernelState } from "../state.ts";
-import { type EmbeddedMap, type MapAttributes, type MapFamily, type Operations, programAccessIsValid } from "./map.ts";
+import type { EmbeddedMap, MapAttributes, MapFamily, Operations } from "./map.ts";
+import { checkShape } from "./shape.ts";
 
-const ACCESS_FLAGS = BPF_F_RDONLY | BPF_F_WRONLY;
-const PROGRAM_ACCESS_FLAGS = BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
-const INDEX_SIZE = 4;
-const HASH_KEY_MAX = 512;
-/** The number of buckets, the power of two above max_entries, stays below 2^28. */
-const HASH_ENTRIES_MAX = 2 ** 27;
-const FD_SIZE = 4;
 const COOKIE_SIZE = 8;
 const INT_MAX = 0x7fff_ffff;
 
@@ -48,8 +32,7 @@ const operations: Operations = {
 
 export const sockmap: MapFamily = {
   capability: "CAP_NET_ADMIN",
-  checkAllocation: (attributes) =>
-    attributes.key_size === INDEX_SIZE ? checkShape(attributes, ACCESS_FLAGS) : -EINVAL,
+  checkAllocation: checkShape,
   memoryNeeded,
   checkKeyType: () => -ENOTSUPP,
   perCpu: false,
@@ -65,11 +48,6 @@ export const sockmap: MapFamily = {
 
 export const sockhash: MapFamily = {
   ...sockmap,
-  checkAllocation(attributes) {
-    const isInvalid = attributes.key_size === 0 || attributes.max_entries > HASH_ENTRIES_MAX;
-    const error = isInvalid ? -EINVAL : checkShape(attributes, ACCESS_FLAGS);
-    return error === 0 && attributes.key_size > HASH_KEY_MAX ? -E2BIG : error;
-  },
   operations: {
     ...operations,
     update: updateSockmap,
@@ -78,11 +56,7 @@ export const sockhash: MapFamily = {
 };
 
 export const reuseportSockarray: MapFamily = {
-  check(attributes) {
-    const { key_size, map_flags } = attributes;
-    if (key_size !== INDEX_SIZE || !programAccessIsValid(map_flags)) return -EINVAL;
-    return checkShape(attributes, ACCESS_FLAGS | PROGRAM_ACCESS_FLAGS);
-  },
+  check: checkShape,
   memoryNeeded,
   perCpu: false,
   operations: {
@@ -97,14 +71,6 @@ export const reuseportSockarray: MapFamily = {
   destroy,
   forget,
 };
-
-function checkShape({ max_entries, value_size, map_flags }: MapAttributes, accessFlags: number): number {
-  const valid =
-    max_entries !== 0 &&
-    (value_size === FD_SIZE || value_size === COOKIE_SIZE) &&
-    (map_flags & ~(BPF_F_NUMA_NODE | accessFlags)) === 0;
-  return valid ? 0 : -EINVAL;
-}
 
 function memoryNeeded({ max_entries }: MapAttributes): number {
   return max_entries * COOKIE_SIZE;

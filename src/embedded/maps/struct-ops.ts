@@ -3,21 +3,13 @@
 // Linux: kernel/bpf/bpf_struct_ops.c
 
 import { EINVAL, ENOTSUPP } from "../../uapi/errno.ts";
-import { BPF_F_LINK, BPF_F_VTYPE_BTF_OBJ_FD } from "../../uapi/flags.ts";
+import { BPF_F_VTYPE_BTF_OBJ_FD } from "../../uapi/flags.ts";
 import { findBtf } from "../objects.ts";
 import type { MapFamily } from "./map.ts";
-
-const KEY_SIZE = 4;
+import { checkShape } from "./shape.ts";
 
 export const structOps: MapFamily = {
-  check({ key_size, max_entries, map_flags, btf_vmlinux_value_type_id }) {
-    const valid =
-      key_size === KEY_SIZE &&
-      max_entries === 1 &&
-      (map_flags & ~(BPF_F_LINK | BPF_F_VTYPE_BTF_OBJ_FD)) === 0 &&
-      btf_vmlinux_value_type_id !== 0;
-    return valid ? 0 : -EINVAL;
-  },
+  check: (attributes) => (checkShape(attributes) !== 0 || attributes.btf_vmlinux_value_type_id === 0 ? -EINVAL : 0),
   checkAllocation({ map_flags, value_type_btf_obj_fd }, { files }) {
     if ((map_flags & BPF_F_VTYPE_BTF_OBJ_FD) === 0) return -ENOTSUPP;
     // The BTF of a module: what user space loaded is none.

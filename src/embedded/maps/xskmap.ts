@@ -2,27 +2,21 @@
 // Linux: net/xdp/xskmap.c
 
 import { E2BIG, EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP } from "../../uapi/errno.ts";
-import { BPF_EXIST, BPF_F_NUMA_NODE, BPF_F_RDONLY, BPF_F_WRONLY } from "../../uapi/flags.ts";
+import { BPF_EXIST } from "../../uapi/flags.ts";
 import { notOpen } from "../objects.ts";
 import { POINTER } from "./fd-array.ts";
 import { walk } from "./machine-elements.ts";
-import { type MapFamily, refuse } from "./map.ts";
-
-const FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY;
-const FD_SIZE = 4;
+import type { MapFamily } from "./map.ts";
+import { checkShape } from "./shape.ts";
 
 export const xskmap: MapFamily = {
   capability: "CAP_NET_ADMIN",
-  checkAllocation({ key_size, value_size, max_entries, map_flags }) {
-    const valid = max_entries !== 0 && key_size === 4 && value_size === FD_SIZE && (map_flags & ~FLAGS) === 0;
-    return valid ? 0 : -EINVAL;
-  },
+  checkAllocation: checkShape,
   memoryNeeded: ({ max_entries }) => max_entries * POINTER,
   perCpu: false,
   hasDirectValue: false,
   operations: {
-    ...walk,
-    lookup: refuse(EOPNOTSUPP),
+    nextKey: walk.nextKey as NonNullable<typeof walk.nextKey>,
     update({ files, memory }, map, key, value, flags) {
       if (flags > BPF_EXIST) return -EINVAL;
       if ((memory.u32[key / 4] as number) >= map.max_entries) return -E2BIG;
