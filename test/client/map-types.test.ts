@@ -307,7 +307,10 @@ describe("other types", () => {
 
   contract("an arena is memory of pages", (kernel) => {
     using map = BpfMap.create(kernel, { type: "arena", maxEntries: 4 });
+    expect(map.address).toBe(0n);
     const view = map.view();
+    expect(map.address % BigInt(kernel.system.pageSize)).toBe(0n);
+    expect(map.address > 0n).toBe(true);
     expect(view).toHaveLength(4 * kernel.system.pageSize);
     view[5000] = 7;
     expect(view[5000]).toBe(7);

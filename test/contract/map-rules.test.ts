@@ -1,17 +1,21 @@
 // The table of what each map type allows, held against both kernels.
 
 import { expect } from "vitest";
+import { exit, loadMapFd, mov, r0, r1 } from "../../src/asm/builder.ts";
 import { createMap } from "../../src/client/map.ts";
 import { mapTypeName, mapTypeNumber } from "../../src/client/maps/types.ts";
 import { bytes } from "../../src/codec/bytes.ts";
 import type { Codec } from "../../src/codec/codec.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
+import { BPF_F_SLEEPABLE } from "../../src/uapi/flags.ts";
 import { checkSize, type MapOperation, type MapRules, mapRules, type SizeRule } from "../../src/uapi/map-rules.ts";
 import * as types from "../../src/uapi/map-types.ts";
+import { BPF_PROG_TYPE_SYSCALL } from "../../src/uapi/program-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { profiles } from "./map-profiles.ts";
 import type { MapCreate } from "./maps.ts";
+import { refusal } from "./programs.ts";
 import { World } from "./world.ts";
 
 /** Sizes around the edges of a rule, as far as a map of this size is small or refused. */
@@ -37,10 +41,44 @@ function sizesAround({ min, max, multipleOf = 1 }: SizeRule): number[] {
 const NUMA_NO_NODE = 0xffff_ffff;
 const BITS = Array.from({ length: 20 }, (_, bit) => 1 << bit);
 
+/** Of the others, elements may go while a program that uses them sleeps. */
+const forSleepable: readonly number[] = [
+  types.BPF_MAP_TYPE_HASH,
+  types.BPF_MAP_TYPE_ARRAY,
+  types.BPF_MAP_TYPE_PERCPU_HASH,
+  types.BPF_MAP_TYPE_PERCPU_ARRAY,
+  types.BPF_MAP_TYPE_LRU_HASH,
+  types.BPF_MAP_TYPE_LRU_PERCPU_HASH,
+  types.BPF_MAP_TYPE_ARRAY_OF_MAPS,
+  types.BPF_MAP_TYPE_HASH_OF_MAPS,
+  types.BPF_MAP_TYPE_QUEUE,
+  types.BPF_MAP_TYPE_STACK,
+  types.BPF_MAP_TYPE_SK_STORAGE,
+  types.BPF_MAP_TYPE_RINGBUF,
+  types.BPF_MAP_TYPE_INODE_STORAGE,
+  types.BPF_MAP_TYPE_TASK_STORAGE,
+  types.BPF_MAP_TYPE_USER_RINGBUF,
+  types.BPF_MAP_TYPE_CGRP_STORAGE,
+  types.BPF_MAP_TYPE_ARENA,
+];
+
 for (const [type, rules] of mapRules) {
   // Its value is a type of the running kernel with one program or more: it has cases of its own.
   if (type === types.BPF_MAP_TYPE_STRUCT_OPS) continue;
   const name = mapTypeName(type);
+
+  contract(`${name}: whether programs that may sleep can use it`, (kernel) => {
+    const world = new World(kernel);
+    const address = type === types.BPF_MAP_TYPE_ARENA ? { map_extra: 2 ** 44 } : {};
+    const fd = world.create({ map_type: type, ...profiles.get(type)!.shapes(world)[0], ...address });
+    const items = [loadMapFd(r1, fd), mov(r0, 0), exit()];
+    const answer = refusal(kernel, items, { prog_type: BPF_PROG_TYPE_SYSCALL, prog_flags: BPF_F_SLEEPABLE });
+    const words = "Sleepable programs can only use array, hash, ringbuf and local storage maps";
+    if (forSleepable.includes(type)) expect(answer[0]).toBeTypeOf("number");
+    else expect(answer).toEqual(["EINVAL", words]);
+    kernel.close(fd);
+    world.close();
+  });
 
   contract(`${name}: creation takes the sizes and flags of the table, and no others`, (kernel) => {
     const world = new World(kernel);

@@ -620,6 +620,21 @@ const accepted: readonly Omit<Refusal, "error" | "line">[] = [
     ],
   },
   {
+    fact: "a number whose bits contradict its range is what the bits tell, on a way that is never taken",
+    items: () => [
+      ldx("w", r6, r1, 0),
+      alu32("and", r6, 0xff00),
+      asm.jump("jslt", r6, 4, "out"),
+      asm.jump("jsge", r6, 46, "out"),
+      store("b", r10, -8, 0),
+      mov(r1, r10),
+      add(r1, r6),
+      ldx("b", r0, r1, -8),
+      label("out"),
+      ...finish,
+    ],
+  },
+  {
     fact: "a function with arguments is called",
     items: () => [mov(r1, 1), mov(r2, 2), asm.callLocal("f"), exit(), label("f"), mov(r0, r1), add(r0, r2), exit()],
   },

@@ -23,9 +23,12 @@ export class ArenaMap extends MapHandle {
     this.#memory = new MappedMemory(this);
   }
 
-  /** The address that the arena has in user space, and that its pointers have in programs; 0n where mapping it decides. */
+  /**
+   * The address that the arena has in user space: a pointer that a program stored, less this, is an offset in `view()`.
+   * Without `mapExtra`, mapping the arena decides: then it is 0n before the first `view()`.
+   */
   get address(): bigint {
-    return BigInt(this.info.map_extra);
+    return BigInt(this.info.map_extra) || BigInt(this.#memory.address ?? 0);
   }
 
   /**

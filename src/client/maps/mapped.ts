@@ -33,6 +33,11 @@ export class MappedMemory {
     return view;
   }
 
+  /** Address of the first byte where it was mapped first; undefined while nothing is mapped. */
+  get address(): number | undefined {
+    return this.#mappings.values().next().value?.address;
+  }
+
   unmap(): void {
     for (const mapping of this.#mappings.values()) mapping.unmap();
     this.#mappings.clear();

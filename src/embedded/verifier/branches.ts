@@ -174,8 +174,9 @@ export function refine(code: number, bits: 32 | 64, a: Scalar, b: Scalar, taken:
 }
 
 /** Puts what was learnt of a register in its place, and in those that are linked with it. */
-function learn(state: State, register: number, before: Scalar, after: Scalar, from: Scalar): void {
-  if (scalars.isConstant(before) || !scalars.isPossible(after)) return;
+function learn(state: State, register: number, before: Scalar, learnt: Scalar, from: Scalar): void {
+  const after = withoutContradiction(learnt);
+  if (scalars.isConstant(before) || !after) return;
   const origins = before.origins | from.origins;
   const { id, added } = before;
   state.frames[state.frames.length - 1]!.registers[register] = { ...after, id, added, origins };
@@ -183,6 +184,12 @@ function learn(state: State, register: number, before: Scalar, after: Scalar, fr
   mapValues(state, (value) =>
     isScalar(value) && value.id === id ? { ...follow(value, before, after), origins: origins | value.origins } : value,
   );
+}
+
+/** Where no number fits, the way is never taken: then Linux goes on with the number that the bits tell, if it is one. */
+function withoutContradiction(learnt: Scalar): Scalar | undefined {
+  if (scalars.isPossible(learnt)) return learnt;
+  return tnum.isConstant(learnt.bits) ? scalars.constant(learnt.bits.value) : undefined;
 }
 
 /** What both are when `a code b`, for ==, !=, < and <=. */
