@@ -36,13 +36,14 @@ import {
   FAULT_NONE,
   FAULT_OUT_OF_PROGRAM,
   FAULT_SLOT,
+  FRAME,
   MAX_DEPTH,
+  MAX_FRAMES,
   REGISTERS,
   REMAINING,
   SAVED_FRAMES,
   SAVED_REGISTERS,
-  STACK_BYTES,
-  STACKS,
+  STACKS_END,
 } from "./layout.ts";
 import { MapHeader, mapDelete, mapLookupOn, mapPeek, mapPop, mapPush, mapUpdate } from "./map.ts";
 import * as op from "./operations.ts";
@@ -85,7 +86,9 @@ class Frame {
 }
 
 const FRAME_BYTES: usize = offsetof<Frame>();
-const FRAMES_BYTES: usize = FRAME_BYTES * MAX_CALL_FRAMES;
+const LAST_FRAME: usize = <usize>SAVED_FRAMES + FRAME_BYTES * (<usize>MAX_FRAMES - 1);
+/** From the first frame of a program to its last. */
+const DEEPEST: usize = FRAME_BYTES * (MAX_CALL_FRAMES - 1);
 
 /**
  * Runs a program on a CPU, r1 pointing to its context; r0 is left at RESULT.
@@ -94,18 +97,17 @@ const FRAMES_BYTES: usize = FRAME_BYTES * MAX_CALL_FRAMES;
  */
 export function programRun(program: Program, context: usize, cpu: u32): i32 {
   const depth = load<usize>(DEPTH);
-  if (depth == MAX_DEPTH) return FAULT_NESTING;
+  const frames: usize = depth ? load<usize>(FRAME) + FRAME_BYTES : SAVED_FRAMES;
+  if (depth == MAX_DEPTH || frames > LAST_FRAME) return FAULT_NESTING;
   const outerCpu = load<u32>(CPU);
   const saved = <usize>SAVED_REGISTERS + depth * SAVED_BYTES;
   if (depth) copy(saved, R1, SAVED_BYTES);
   store<usize>(DEPTH, depth + 1);
   store<u32>(CPU, cpu);
   store<u64>(R1, context);
-  store<u64>(R10, <usize>STACKS + (depth + 1) * STACK_BYTES);
+  store<u64>(R10, <usize>STACKS_END - frameNumber(frames) * MAX_BPF_STACK);
   store<u32>(REMAINING, load<u32>(BUDGET));
-  const frames = <usize>SAVED_FRAMES + depth * FRAMES_BYTES;
-  const last = frames + FRAMES_BYTES - FRAME_BYTES;
-  const fault = interpret(program, changetype<usize>(operationAt(program, 0)), frames, last);
+  const fault = interpret(program, changetype<usize>(operationAt(program, 0)), frames, lastFrame(frames));
   store<u32>(CPU, outerCpu);
   store<usize>(DEPTH, depth);
   if (depth) copy(R1, saved, SAVED_BYTES);
@@ -138,6 +140,11 @@ export function callBack(program: Program, callback: usize, frame: usize, last: 
 /** Number of a frame, counted through all running programs. */
 export function frameNumber(frame: usize): usize {
   return (frame - SAVED_FRAMES) / FRAME_BYTES;
+}
+
+/** The deepest frame of a program that starts in a frame. */
+function lastFrame(frame: usize): usize {
+  return min(frame + DEEPEST, LAST_FRAME);
 }
 
 /** Executes a function from its `first` operation, whose frame is `frames`, until it exits. */
@@ -454,6 +461,7 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         break;
       }
       case op.CALL_HELPER:
+        store<usize>(FRAME, frame);
         helper(<i32>now.immediate);
         limit = accessLimit();
         break;
@@ -494,6 +502,8 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         if (!target) break;
         tailCalls += 1;
         loops = MAX_LOOPS;
+        // The other program may call as deep as one that starts here.
+        last = lastFrame(frame);
         program = changetype<Program>(target);
         next = changetype<usize>(operationAt(program, 0));
         break;

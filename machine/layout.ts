@@ -46,26 +46,32 @@ export const FREED_LATER = 66208;
 /** u32: what is left of BUDGET to the callback that a helper calls, and to the caller when it has returned. */
 export const REMAINING = 69624;
 
+/** u32: frame of the function that called the helper which is running; a program that the helper runs starts behind it. */
+export const FRAME = 69628;
+
+/** Programs that run inside each other, and frames of all of them together: 33 tail calls, each of a seventh callee, and room. */
+export const MAX_DEPTH = 8;
+export const MAX_FRAMES = 256;
+
 /** What callers get back, of each running program and each of its frames. */
 export const SAVED_REGISTERS = 69632;
 export const SAVED_FRAMES = 70656;
 
 /** Programs may access memory from here on. */
-export const DATA_START = 77824;
-/** The stacks of running programs, which are nested at most 8 deep, of 8 frames with 512 bytes each. */
-export const STACKS = 77824;
-export const STACK_BYTES = 4096;
-export const MAX_DEPTH = 8;
-/** What helpers point their callbacks to, 16 bytes for each frame of each running program: an index, or a dynptr. */
-export const CALLBACK_ARGUMENTS = 110592;
+export const DATA_START = 86016;
+/** The stacks of running programs, 512 bytes for each frame, which grow downwards. */
+export const STACKS = 86016;
+export const STACKS_END = 217088;
+/** What helpers point their callbacks to, 16 bytes for each frame: an index, or a dynptr. */
+export const CALLBACK_ARGUMENTS = 217088;
 export const CALLBACK_ARGUMENT_BYTES = 16;
 /** The allocator's memory. */
-export const HEAP_START = 114688;
+export const HEAP_START = 221184;
 
 /** Bytes of a page of BPF memory, which ring buffers and mmapable arrays are made of. */
 export const PAGE_BYTES = 4096;
 /** Pages of WebAssembly memory at the start, and the most there may be: offsets stay positive in an i32. */
-export const INITIAL_PAGES = 2;
+export const INITIAL_PAGES = 4;
 export const MAX_PAGES = 32768;
 
 // Byte offsets in struct __sk_buff, for loads from the packet; the last two are the kernel's words behind it.

@@ -17,6 +17,8 @@ class Node {
   length: u32;
   /** Whether it is no element: it has both children, and no value. */
   isIntermediate: bool;
+  /** Keeps the value 8-aligned, as atomic operations need it. */
+  reserved: u16;
 }
 
 /** A key begins with the number of bits that count. */

@@ -51,7 +51,8 @@ export function userRingbufPeek(map: MapHeader): i32 {
   if (producer & 7) return -EINVAL;
   const consumer = load<u64>(map.data);
   if (consumer >= producer) return -ENODATA;
-  const address = map.data + 2 * PAGE_BYTES + (<u32>consumer & map.mask);
+  // Samples are 8-aligned, whatever was written to the consumer's page, which is there to be read.
+  const address = map.data + 2 * PAGE_BYTES + (<u32>consumer & map.mask & ~7);
   const header = atomic.load<u32>(address);
   const length = header & ~(BUSY | DISCARDED);
   const bytes = (length + HEADER_BYTES + 7) & ~7;

@@ -444,3 +444,36 @@ contract("the error of bpf_loop with too many turns has 32 bits", (kernel, { ope
   returned(kernel, open, items([loadImm64(r1, (1n << 32n) + 1n)]));
   expect(get(kernel, map, 0)).toBe(0xffff_fff9n);
 });
+
+contract("a turn after which more may follow is not taken for one after which fewer do", (kernel, { open }) => {
+  const value = (size: number): number => open(create(kernel, { value_size: size, max_entries: 1 }));
+  // At random 0 -> 1 or 8, then 1 -> 8 and 8 -> 16: first comes 8 after the second turn, then 8 after the first.
+  const put = (to: number): asm.Item[] => [store("dw", r6, 0, to), ...goOn];
+  const program = (size: number): asm.Item[] => [
+    ...loop(2),
+    ldx("dw", r6, r10, -8),
+    loadMapValue(r1, value(size), 0),
+    add(r1, r6),
+    ldx("b", r0, r1, 0),
+    mov(r0, 0),
+    exit(),
+    label("callback"),
+    mov(r6, r2),
+    ldx("dw", r7, r6, 0),
+    call(helpers.BPF_FUNC_get_prandom_u32),
+    jump("jeq", r0, 7, "rare"),
+    jump("jeq", r7, 0, "to 1"),
+    jump("jeq", r7, 1, "to 8"),
+    ...put(16),
+    label("rare"),
+    jump("jeq", r7, 0, "to 8"),
+    jump("jeq", r7, 1, "to 8"),
+    ...put(16),
+    label("to 1"),
+    ...put(1),
+    label("to 8"),
+    ...put(8),
+  ];
+  expect(refused(kernel, open, program(16))).toEqual(["EACCES", "R1 min value is outside of the allowed memory range"]);
+  expect(returned(kernel, open, program(24))).toBe(0);
+});

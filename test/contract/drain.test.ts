@@ -209,3 +209,21 @@ contract("memory of a sample is read and written through bpf_dynptr_data", (kern
   ];
   expect(drained(kernel, open, items)).toEqual([1, 78n]);
 });
+
+contract("a pointer to a sample's dynptr that is kept on the stack is a number", (kernel, { open }) => {
+  const kept = (use: readonly asm.Item[]): asm.Item[] => [
+    ...drain(ring(kernel, open)),
+    ldx("dw", r1, r10, -8),
+    ...use,
+    mov(r0, 0),
+    exit(),
+    label("callback"),
+    store("dw", r2, 0, r1),
+    mov(r0, 0),
+    exit(),
+  ];
+  const load = [mov(r2, 0), mov(r3, 8), call(helpers.BPF_FUNC_dynptr_data)];
+  const refused = (items: asm.Item[]) => refusal(kernel, items, functionsOf(kernel, open, items));
+  expect(refused(kept(load))).toEqual(["EACCES", "R1 type=scalar expected=fp, dynptr_ptr"]);
+  expect(refused(kept([]))[0]).toBeGreaterThan(0);
+});

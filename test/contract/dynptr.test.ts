@@ -5,7 +5,7 @@ import * as asm from "../../src/asm/builder.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import { BPF_RB_AVAIL_DATA } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
-import { BPF_MAP_TYPE_RINGBUF } from "../../src/uapi/map-types.ts";
+import { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../../src/uapi/map-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, get, set } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
@@ -308,4 +308,37 @@ contract("a dynptr's own bytes are not for programs", (kernel, { open }) => {
     "EACCES",
     "invalid read from stack R3 off -16+0 size 8",
   ]);
+});
+
+contract("a helper takes one argument that belongs to a record", (kernel, { open }) => {
+  const hash = open(create(kernel, { map_type: BPF_MAP_TYPE_HASH }));
+  const update = (key: Reg, value: Reg): asm.Item[] => [
+    loadMapFd(r1, hash),
+    mov(r2, key),
+    mov(r3, value),
+    mov(r4, 0),
+    call(helpers.BPF_FUNC_map_update_elem),
+  ];
+  const record = (use: readonly asm.Item[]): asm.Item[] => [
+    store("dw", r10, -8, 0),
+    loadMapFd(r1, ringBuffer(kernel, open)),
+    mov(r2, 8),
+    mov(r3, 0),
+    call(helpers.BPF_FUNC_ringbuf_reserve),
+    jump("jeq", r0, 0, "none"),
+    mov(r6, r0),
+    store("dw", r6, 0, 1),
+    mov(r7, r10),
+    add(r7, -8),
+    ...use,
+    mov(r1, r6),
+    mov(r2, 0),
+    call(helpers.BPF_FUNC_ringbuf_discard),
+    label("none"),
+    mov(r0, 0),
+    exit(),
+  ];
+  const [error, line] = refusal(kernel, record(update(r6, r6)));
+  expect([error, line.split("R3")[0]]).toEqual(["EACCES", "more than one arg with ref_obj_id "]);
+  for (const use of [update(r6, r7), update(r7, r6)]) expect(returned(kernel, open, record(use))).toBe(0);
 });

@@ -1,12 +1,18 @@
 // Tries: the longest prefix is found, and the longer prefixes are walked first.
 
 import { expect } from "vitest";
+import * as asm from "../../src/asm/builder.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import { BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../../src/uapi/flags.ts";
+import { BPF_FUNC_map_lookup_elem } from "../../src/uapi/helper-ids.ts";
+import { BPF_ADD } from "../../src/uapi/insn.ts";
 import { BPF_MAP_TYPE_LPM_TRIE } from "../../src/uapi/map-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, creation, type MapCreate, toU32, u32 } from "./maps.ts";
+import { load as loadProgram, testRun } from "./programs.ts";
+
+const { r0, r1, r2, r10, add, atomic, call, exit, jump, label, load, loadMapFd, mov, store } = asm;
 
 const trie: MapCreate = {
   map_type: BPF_MAP_TYPE_LPM_TRIE,
@@ -150,3 +156,26 @@ for (const [fact, attr, expected] of [
 ] as const) {
   contract(`${fact}: ${expected}`, (kernel) => expect(creation(kernel, { ...trie, ...attr })).toBe(expected));
 }
+
+contract("a program may add to a value atomically", (kernel, { open }) => {
+  for (const key_size of [8, 13, 20]) {
+    const map = open(create(kernel, { ...trie, key_size, value_size: 8 }));
+    const [key, value] = [new Uint8Array(key_size), new Uint8Array(8)];
+    kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd: map, key, value, flags: 0 });
+    const items = [
+      ...[-8, -16, -24].map((at) => store("dw", r10, at, 0)),
+      loadMapFd(r1, map),
+      mov(r2, r10),
+      add(r2, -24),
+      call(BPF_FUNC_map_lookup_elem),
+      jump("jeq", r0, 0, "none"),
+      mov(r1, 7),
+      atomic("dw", BPF_ADD, r0, 0, r1),
+      load("w", r0, r0, 0),
+      label("none"),
+      exit(),
+    ];
+    const run = testRun(kernel, open(loadProgram(kernel, items)));
+    expect([run.outcome, run.retval]).toEqual([0, 7]);
+  }
+});

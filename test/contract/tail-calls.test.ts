@@ -265,3 +265,54 @@ contract("a program lives while a program array holds it", (kernel, { open }) =>
   const caller = open(load(kernel, [...tailCall(map, 0), mov(r0, 1), exit()], tc));
   expect(returns(kernel, caller)).toBe(9);
 });
+
+/** Functions that call each other, of which the last makes a tail call to the program at index 0; each adds 1 to what it gets back. */
+function tailCallFrom(map: number, depth: number): asm.Item[] {
+  const inner = Array.from({ length: depth }, (_, index) => [
+    label(`function ${index}`),
+    ...(index + 1 < depth ? [callSubprogram(index + 1)] : [...tailCall(map, 0), mov(r0, 0)]),
+    add(r0, 1),
+    exit(),
+  ]);
+  return [callSubprogram(0), add(r0, 1), exit(), ...inner.flat()];
+}
+const callSubprogram = (index: number): asm.Item => callLocal(`function ${index}`);
+
+contract("each of 33 tail calls may come from as deep as a program may call", (kernel, { open }) => {
+  for (const depth of [1, 3, 7]) {
+    const map = programs(kernel, open);
+    const items = tailCallFrom(map, depth);
+    const prog = open(load(kernel, items, { ...tc, ...functionsOf(kernel, open, items) }));
+    expect(put(kernel, map, 0, prog)).toBe(0);
+    // A function whose tail call goes on does not come to its own addition.
+    expect(returns(kernel, prog)).toBe(34 * (depth + 1) - 33);
+  }
+});
+
+contract("in a function a tail call leaves what is held to the caller", (kernel, { open }) => {
+  const ring = open(create(kernel, { map_type: BPF_MAP_TYPE_RINGBUF, key_size: 0, value_size: 0, max_entries: 4096 }));
+  const reserve = [loadMapFd(r1, ring), mov(r2, 8), mov(r3, 0), call(helpers.BPF_FUNC_ringbuf_reserve)];
+  const submit = [mov(r1, r6), mov(r2, 0), call(helpers.BPF_FUNC_ringbuf_submit)];
+  const map = programs(kernel, open);
+  const called = [label("function"), ...tailCall(map, 0), mov(r0, 0), exit()];
+  const holding = (items: readonly asm.Item[]): asm.Item[] => [
+    mov(r7, r1),
+    ...reserve,
+    jump("jeq", r0, 0, "none"),
+    mov(r6, r0),
+    mov(r1, r7),
+    ...items,
+    label("none"),
+    mov(r0, 0),
+    exit(),
+  ];
+  const released = [...holding([callLocal("function"), ...submit]), ...called];
+  expect(returns(kernel, open(load(kernel, released, { ...tc, ...functionsOf(kernel, open, released) })))).toBe(0);
+  const kept = [...holding([callLocal("function")]), ...called];
+  const leak = (where: string) => ["EINVAL", `${where} would lead to reference leak`];
+  expect(refusal(kernel, kept, { ...tc, ...functionsOf(kernel, open, kept) })).toEqual(
+    leak("BPF_EXIT instruction in main prog"),
+  );
+  const main = holding([...tailCall(map, 0), ...submit]);
+  expect(refusal(kernel, main, tc)).toEqual(leak("tail_call"));
+});

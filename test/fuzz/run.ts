@@ -1,20 +1,22 @@
-// npm run fuzz:verifier -- [--runs N] [--seed S] [--json]: random programs on the embedded kernel and on the running one.
+// npm run fuzz:verifier -- [--maps] [--runs N] [--seed S] [--json]: random programs on the embedded kernel and on the running one.
 
 import { setImmediate } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { LinuxKernel } from "../../src/linux/kernel.ts";
+import { mapTrial } from "./map-trial.ts";
 import { compare, kernelsBeside } from "./verifier.ts";
 
 const { values } = parseArgs({
   options: {
     runs: { type: "string", default: "1000" },
     seed: { type: "string", default: "1" },
+    maps: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
 const [runs, seed] = [Number(values.runs), Number(values.seed)];
 if (!(Number.isInteger(runs) && runs > 0 && Number.isInteger(seed))) {
-  console.error("usage: npm run fuzz:verifier -- [--runs N] [--seed S] [--json]");
+  console.error("usage: npm run fuzz:verifier -- [--maps] [--runs N] [--seed S] [--json]");
   process.exit(2);
 }
 
@@ -26,7 +28,7 @@ let accepted = 0;
 for (let run = 0; run < runs; run++) {
   // Lets go of maps whose bytes were looked at.
   await setImmediate();
-  const outcome = compare(kernels, seed + run);
+  const outcome = compare(kernels, seed + run, values.maps ? mapTrial : undefined);
   if (outcome.accepted) accepted++;
   if (outcome.finding === undefined) continue;
   const { kind, detail } = outcome.finding;

@@ -45,7 +45,7 @@ export const kernelsBeside = (linux: Kernel): Kernels => ({
 });
 
 /** Compares the program of one seed on both kernels. */
-export function compare({ linux, embedded, cautious }: Kernels, seed: number): Outcome {
+export function compare({ linux, embedded, cautious }: Kernels, seed: number, trial: MakeTrial = packetTrial): Outcome {
   const [ours, theirs] = [trial(embedded, seed), trial(linux, seed)];
   try {
     const accepted = ours.program >= 0 && theirs.program >= 0;
@@ -74,7 +74,8 @@ function firstDifference(mine: string, yours: string): string {
   return `${mine.split(", ")[at]} but on Linux ${theirs[at]}`;
 }
 
-interface Trial {
+/** A random program on one kernel. */
+export interface Trial {
   /** File descriptor, or -errno. */
   readonly program: number;
   /** Last line of the log. */
@@ -83,6 +84,9 @@ interface Trial {
   run(): string;
   close(): void;
 }
+
+/** Loads the program of a seed. */
+export type MakeTrial = (kernel: Kernel, seed: number) => Trial;
 
 const KEYS = 10;
 const RING_SIZE = 4096;
@@ -96,7 +100,7 @@ export function programOf(seed: number, maps: FuzzMaps): { readonly isXdp: boole
   return { isXdp, code: randomPacketProgram(random, maps, isXdp, wild) };
 }
 
-function trial(kernel: Kernel, seed: number): Trial {
+function packetTrial(kernel: Kernel, seed: number): Trial {
   const value = { key_size: 4, value_size: VALUE_SIZE };
   const maps = {
     globals: kernel.bpf(BPF_MAP_CREATE, { ...value, map_type: BPF_MAP_TYPE_ARRAY, max_entries: 1 }),
@@ -130,7 +134,8 @@ function trial(kernel: Kernel, seed: number): Trial {
   };
 }
 
-function lastLine(kernel: Kernel, attr: object): string {
+/** Why a program is refused. */
+export function lastLine(kernel: Kernel, attr: object): string {
   const log_buf = new Uint8Array(1 << 20);
   const again = kernel.bpf(BPF_PROG_LOAD, { ...attr, log_level: 1, log_size: log_buf.length, log_buf });
   if (again >= 0) kernel.close(again);
@@ -166,7 +171,7 @@ function contents(kernel: Kernel, maps: FuzzMaps): string {
 }
 
 /** The records, without the words of their headers that tell pages. */
-function ringContents(kernel: Kernel, fd: number): string {
+export function ringContents(kernel: Kernel, fd: number): string {
   const mapping = kernel.mmap(fd, { offset: PAGE, length: PAGE + 2 * RING_SIZE });
   if (typeof mapping === "number") return `ring buffer ${mapping}`;
   const bytes = mapping.bytes.slice();

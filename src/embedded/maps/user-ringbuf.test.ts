@@ -106,3 +106,13 @@ test("one drain at a time; its end wakes who waits for room as the flags say", (
   expect([wakes(0, 0), wakes(1, 0), wakes(1, BPF_RB_NO_WAKEUP), wakes(0, BPF_RB_FORCE_WAKEUP)]).toEqual([0, 1, 0, 1]);
   expect(machine.userRingbufBegin(map, 4)).toBe(-EINVAL);
 });
+
+test("a consumer position that is no multiple of 8, which only its reader could have written, reads some sample", () => {
+  const ring = createRing();
+  ring.header(0, 5);
+  ring.produceTo(64);
+  for (let position = 1; position < 8; position++) {
+    ring.consumeTo(position);
+    expect(ring.peek()).toBe(ring.data + 8);
+  }
+});

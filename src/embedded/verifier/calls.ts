@@ -41,7 +41,16 @@ export const helperName = (id: number): string => `${names.get(id)?.replace("BPF
 export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction): Callback | undefined {
   if (dst !== 0 || src !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
   const prototype = findPrototype(walk, id);
-  const call: Call = { id, prototype, map: undefined, recordSize: 0, released: 0, dynptr: undefined, key: undefined };
+  const call: Call = {
+    id,
+    prototype,
+    map: undefined,
+    recordSize: 0,
+    reference: 0,
+    released: 0,
+    dynptr: undefined,
+    key: undefined,
+  };
   prototype.arguments.forEach((argument, index) => {
     checkArgument(walk, call, argument, index + 1);
   });
@@ -100,6 +109,8 @@ interface Call {
   readonly prototype: Prototype;
   map: VerifierMap | undefined;
   recordSize: number;
+  /** Reference that an argument has. */
+  reference: number;
   /** Reference that it releases. */
   released: number;
   dynptr: Pick<Dynptr, "id" | "reference"> | undefined;
@@ -127,6 +138,13 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
   }
   if (isPacket(value) && !(call.prototype.packetMemory && walk.model.packetToHelpers)) {
     deny("packet-access", "helper access to the packet is not allowed", register);
+  }
+  if (isPointer(value) && value.reference) {
+    if (call.reference) {
+      const words = `more than one arg with ref_obj_id R${register} ${value.reference} ${call.reference}`;
+      deny("reference", words, register);
+    }
+    call.reference = value.reference;
   }
   switch (argument) {
     case "context":
@@ -272,7 +290,8 @@ function checkMap(walk: Walk, { id, prototype }: Call, map: VerifierMap): void {
     if (map.type !== BPF_MAP_TYPE_PROG_ARRAY) {
       reject("helper-argument", "expected prog array map for tail call", register);
     }
-    walk.checkReleased("tail_call");
+    // In a subprogram, what is held is left to its caller, to which the other program returns.
+    if (walk.depth === 0) walk.checkReleased("tail_call");
   }
   if (prototype.callsBack?.includes("map") && !withElements.includes(map.type)) {
     throw new Refusal(ENOTSUPP, "helper-argument", "callback function not allowed for map", register);

@@ -57,6 +57,11 @@ export function storeStack(
   value: Value,
   valueRegister: number | undefined,
 ): void {
+  // The kernel's dynptr ends with the callback that was given it: what is kept of a pointer to it is a number.
+  if (value.kind === "dynptr_ptr") {
+    storeStack(walk, { register, offset, size }, base, scalars.UNKNOWN, undefined);
+    return;
+  }
   const extent = stackExtent(walk, register, base, offset, size, " write to");
   const { stack } = walk.state.frames[base.frame]!;
   if (isPointer(value) && value.kind === "fp" && base.frame !== walk.depth) {
