@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { INITIAL_PAGES } from "../machine/layout.ts";
 import { compileMachine } from "../scripts/compile-machine.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../src/uapi/map-types.ts";
 import type { Bench, BenchCase, Contender } from "./measure.ts";
@@ -62,7 +63,7 @@ interface Loops {
 
 async function addMachine(contenders: Record<string, Contender>): Promise<void> {
   const wasm = await compileMachine("machine/loops.ts");
-  const memory = new WebAssembly.Memory({ initial: 2, maximum: MEMORY_PAGES, shared: true });
+  const memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MEMORY_PAGES, shared: true });
   const imports = { env: { memory }, imports: { helper: () => {}, wake: () => {} } };
   const instance = await WebAssembly.instantiate(new WebAssembly.Module(wasm), imports);
   const loops = instance.exports as unknown as Loops;
