@@ -14,12 +14,12 @@ import { deadlineOf, type WaitOptions } from "./waiter.ts";
  *   for (const reader of ready) for (const event of reader.drain()) console.log(event);
  * }
  */
-export async function pollBuffers<Reader extends EventReader<unknown>>(
-  readers: readonly Reader[],
+export async function pollBuffers<const Readers extends readonly EventReader<unknown>[]>(
+  readers: Readers,
   options: WaitOptions = {},
-): Promise<Reader[]> {
-  const ready = readers.filter(({ readable }) => readable);
-  if (ready.length > 0 || readers.length === 0) return ready;
+): Promise<Readers[number][]> {
+  const ready = (): Readers[number][] => readers.filter(({ readable }) => readable);
+  if (readers.length === 0 || readers.some(({ readable }) => readable)) return ready();
   // One for each: many listeners on one signal are taken for a leak, and warned of.
   const others = readers.map(() => new AbortController());
   const end = () => {
@@ -30,7 +30,7 @@ export async function pollBuffers<Reader extends EventReader<unknown>>(
   try {
     const timeout = Math.max(0, deadlineOf(options) - performance.now());
     await Promise.race(readers.map((reader, index) => reader.wait({ timeout, signal: others[index]!.signal })));
-    return readers.filter(({ readable }) => readable);
+    return ready();
   } finally {
     end();
     options.signal?.removeEventListener("abort", end);

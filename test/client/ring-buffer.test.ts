@@ -278,11 +278,11 @@ describe("RingBuffer", () => {
     using idle = other.ringBuffer();
     expect(await pollBuffers([idle, reader], { timeout: 10 })).toEqual([]);
     expect(await pollBuffers([idle, reader], { signal: AbortSignal.abort() })).toEqual([]);
-    const poll = pollBuffers<RingBuffer<unknown>>([idle, reader], { timeout: 5000 });
+    const poll = pollBuffers([idle, reader], { timeout: 5000 });
     await sleep(5);
     run(program);
     expect(await within(poll)).toEqual([reader]);
-    expect(await pollBuffers<RingBuffer<unknown>>([idle, reader])).toEqual([reader]);
+    expect(await pollBuffers([idle, reader])).toEqual([reader]);
     expect([...reader.drain()]).toEqual([77]);
     const aborted = pollBuffers([idle, reader], { signal: AbortSignal.timeout(10) });
     expect(await within(aborted)).toEqual([]);
