@@ -29,7 +29,7 @@ export class ArrayMap<K, V, View extends MapView = MapView> extends KeyedMap<K, 
    * A value begins at each multiple of `stride` bytes, so that of a u32 array the value of index i is `view[2 * i]`.
    * Values that are no numbers show as a DataView. After `close()` the view may still be read: zeros, or the last content.
    *
-   * @param options.writable false for a view of a map that is frozen or read-only: writing to it ends the process on Linux (SIGSEGV)
+   * With `writable: false` it is a view of a map that is frozen or read-only: writing to it ends the process on Linux (SIGSEGV).
    * @throws BpfError `EINVAL` where the array is not mmapable, `EPERM` for a writable view of a frozen map
    * @example
    * using map = BpfMap.create(kernel, { type: "array", value: u64, maxEntries: 100, mmapable: true });
