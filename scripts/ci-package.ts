@@ -65,7 +65,7 @@ function checkCommand(): void {
 
 /** The README's example is TypeScript: tsx runs it against the installed package. */
 function checkReadme(): void {
-  const [, example] = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, "README.md"), "utf8")) ?? [];
+  const [, example] = /```ts[^\n]*\n([\s\S]*?)```/.exec(readFileSync(join(root, "README.md"), "utf8")) ?? [];
   if (example === undefined) throw new Error("README.md has no TypeScript example");
   writeFileSync(join(directory, "readme.ts"), example);
   symlinkSync(join(root, "examples"), join(directory, "examples"));
