@@ -1,13 +1,10 @@
 // The machine's own array and hash (10,000 entries), called in a WebAssembly loop, against C in the same design (machine.c).
 
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { INITIAL_PAGES } from "../machine/layout.ts";
 import { compileMachine } from "../scripts/compile-machine.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../src/uapi/map-types.ts";
+import { compile } from "./compile.ts";
+import { Disposables } from "./disposables.ts";
 import type { Bench, BenchCase, Contender } from "./measure.ts";
 
 const ENTRIES = 10_000;
@@ -38,19 +35,14 @@ const cases: readonly BenchCase[] = maps.flatMap(({ name }) =>
 export async function openMachine(): Promise<Bench> {
   const contenders: Record<string, Contender> = {};
   const skipped: string[] = [];
-  const folder = mkdtempSync(join(tmpdir(), "skep-bench-"));
+  const stack = new Disposables();
+  await addMachine(contenders);
   try {
-    await addMachine(contenders);
-    try {
-      await addC(folder, contenders);
-    } catch (error) {
-      skipped.push(`${C}: ${(error as Error).message}`);
-    }
-    return { contenders, cases, skipped, [Symbol.asyncDispose]: async () => rmSync(folder, { recursive: true }) };
+    await addC(contenders, stack);
   } catch (error) {
-    rmSync(folder, { recursive: true });
-    throw error;
+    skipped.push(`${C}: ${(error as Error).message}`);
   }
+  return { contenders, cases, skipped, [Symbol.asyncDispose]: async () => stack.dispose() };
 }
 
 interface Loops {
@@ -93,15 +85,8 @@ const medianOf =
     return times.sort((a, b) => a - b)[SLICES >> 1]!;
   };
 
-async function addC(folder: string, contenders: Record<string, Contender>): Promise<void> {
-  const library = join(folder, "machine.so");
-  const source = fileURLToPath(new URL("machine.c", import.meta.url));
-  const { status, error, stderr } = spawnSync("gcc", ["-O2", "-shared", "-fPIC", "-o", library, source], {
-    encoding: "utf8",
-  });
-  if (status !== 0) throw new Error(error?.message ?? stderr.trim());
-  const { default: koffi } = await import("koffi");
-  const loaded = koffi.load(library);
+async function addC(contenders: Record<string, Contender>, stack: Disposables): Promise<void> {
+  const loaded = await compile("machine.c", stack);
   const createTable = loaded.func("void *table_create(uint32_t, uint32_t)");
   const createArray = loaded.func("void *array_create(uint32_t)");
   for (const { name, c, keySize } of maps) {

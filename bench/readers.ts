@@ -1,11 +1,6 @@
 // Event readers: draining a full ring or perf buffer of 24-byte records, and waking up for one record,
 // compared with C that drains as libbpf does and waits with epoll (readers.c).
 
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import {
   add,
   call,
@@ -32,6 +27,8 @@ import { u32, u64 } from "../src/codec/scalars.ts";
 import type { Kernel } from "../src/kernel/kernel.ts";
 import { openKernel } from "../src/open.node.ts";
 import { BPF_FUNC_ktime_get_ns, BPF_FUNC_ringbuf_output } from "../src/uapi/helper-ids.ts";
+import { compile } from "./compile.ts";
+import { Disposables } from "./disposables.ts";
 import type { Bench, BenchCase, Contender } from "./measure.ts";
 
 /** Bytes of the ring; a record takes 32. */
@@ -65,28 +62,21 @@ const cases: readonly BenchCase[] = [
 export async function openReaders(): Promise<Bench> {
   const contenders: Record<string, Contender> = {};
   const skipped: string[] = [];
-  const opened: Disposable[] = [];
-  const dispose = () => {
-    for (const one of opened.splice(0).reverse()) one[Symbol.dispose]();
-  };
-  const use = <T extends Disposable>(one: T): T => {
-    opened.push(one);
-    return one;
-  };
+  const stack = new Disposables();
   try {
     for (const kind of ["linux", "embedded"] as const) {
       try {
-        const kernel = use(await openKernel({ kind }));
-        addDrains(kernel, contenders, use);
+        const kernel = stack.use(await openKernel({ kind }));
+        addDrains(kernel, contenders, stack);
         if (kind === "linux")
-          await addC(kernel, contenders, use).catch((error) => skipped.push(`${C}: ${error.message}`));
+          await addC(kernel, contenders, stack).catch((error) => skipped.push(`${C}: ${error.message}`));
       } catch (error) {
         skipped.push(`${kind}: ${(error as Error).message}`);
       }
     }
-    return { contenders, cases, skipped, [Symbol.asyncDispose]: async () => dispose() };
+    return { contenders, cases, skipped, [Symbol.asyncDispose]: async () => stack.dispose() };
   } catch (error) {
-    dispose();
+    stack.dispose();
     throw error;
   }
 }
@@ -98,12 +88,10 @@ interface Parts {
   readonly sender: BpfProgram;
 }
 
-type Use = <T extends Disposable>(one: T) => T;
-
 /** A ring and a program that sends into it; each contender has its own. */
-function makeParts(kernel: Kernel, use: Use): Parts {
-  const ring = use(BpfMap.create(kernel, { name: "bench", type: "ringbuf", maxEntries: SIZE, record: event }));
-  const sender = use(
+function makeParts(kernel: Kernel, stack: Disposables): Parts {
+  const ring = stack.use(BpfMap.create(kernel, { name: "bench", type: "ringbuf", maxEntries: SIZE, record: event }));
+  const sender = stack.use(
     BpfProgram.load(kernel, { type: "socket_filter", name: "sender", instructions: program(...sending(ring.fd)) }),
   );
   return { ring, sender };
@@ -129,9 +117,9 @@ const fill = ({ sender }: Parts): void => {
   sender.testRun({ data: new Uint8Array(64), repeat: RECORDS + 1 });
 };
 
-function addDrains(kernel: Kernel, contenders: Record<string, Contender>, use: Use): void {
+function addDrains(kernel: Kernel, contenders: Record<string, Contender>, stack: Disposables): void {
   const add = (name: string, makeDrain: (ring: RingBufferMap<Event>) => () => number): void => {
-    const parts = makeParts(kernel, use);
+    const parts = makeParts(kernel, stack);
     const drain = makeDrain(parts.ring);
     contenders[`${kernel.kind} ${name}`] = () => {
       fill(parts);
@@ -144,28 +132,28 @@ function addDrains(kernel: Kernel, contenders: Record<string, Contender>, use: U
   };
   let total = 0;
   add("drainViews", (ring) => {
-    const reader = use(ring.ringBuffer());
+    const reader = stack.use(ring.ringBuffer());
     const sum = (record: Readonly<Event>) => {
       total += record.pid + record.size + record.number;
     };
     return () => reader.drainViews(sum);
   });
   add("drain, decoded", (ring) => {
-    const reader = use(ring.ringBuffer());
+    const reader = stack.use(ring.ringBuffer());
     const sum = (record: Event) => {
       total += record.pid + record.size + record.number;
     };
     return () => reader.drain(sum);
   });
   add("drain, decoded without u64", (ring) => {
-    const reader = use(ring.ringBuffer({ record: halves }));
+    const reader = stack.use(ring.ringBuffer({ record: halves }));
     const sum = (record: Infer<typeof halves>) => {
       total += record.pid + record.size + record.number;
     };
     return () => reader.drain(sum);
   });
   add("drain, bytes", (ring) => {
-    const reader = use(new RingBuffer(kernel, ring.fd, SIZE));
+    const reader = stack.use(new RingBuffer(kernel, ring.fd, SIZE));
     const sum = (record: Uint8Array) => {
       total += record[8]!;
     };
@@ -174,19 +162,10 @@ function addDrains(kernel: Kernel, contenders: Record<string, Contender>, use: U
 }
 
 /** Compiles readers.c and loads it into this process, so that both wait for the same ring and the same producer. */
-async function addC(kernel: Kernel, contenders: Record<string, Contender>, use: Use): Promise<void> {
-  const parts = makeParts(kernel, use);
+async function addC(kernel: Kernel, contenders: Record<string, Contender>, stack: Disposables): Promise<void> {
+  const parts = makeParts(kernel, stack);
   const { ring, sender } = parts;
-  const folder = mkdtempSync(join(tmpdir(), "skep-bench-"));
-  use({ [Symbol.dispose]: () => rmSync(folder, { recursive: true }) });
-  const library = join(folder, "readers.so");
-  const source = fileURLToPath(new URL("readers.c", import.meta.url));
-  const { status, error, stderr } = spawnSync("cc", ["-O2", "-shared", "-fPIC", "-pthread", "-o", library, source], {
-    encoding: "utf8",
-  });
-  if (status !== 0) throw new Error(error?.message ?? stderr.trim());
-  const { default: koffi } = await import("koffi");
-  const loaded = koffi.load(library);
+  const loaded = await compile("readers.c", stack, "-pthread");
   const drain = loaded.func("double drain(int, uint32_t)");
   const start = loaded.func("void start(int, uint32_t, uint32_t)");
   const waitFor = loaded.func("void wait_for(int, uint32_t, uint32_t, _Out_ double *)");

@@ -472,7 +472,7 @@ const BATCH_FLAGS = [1, 2, 4, 5, 8, 1n << 32n];
 
 /** Bytes as hexadecimal digits, long ones shortened by their sum. */
 function hex(bytes: Uint8Array): string {
-  if (bytes.length <= 64) return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (bytes.length <= 64) return Buffer.from(bytes).toString("hex");
   const sum = bytes.reduce((total, byte, index) => (total + byte * (index + 1)) % 0xffff_fffb, 0);
   return `${bytes.length} bytes, sum ${sum}`;
 }

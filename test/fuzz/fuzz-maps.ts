@@ -192,7 +192,7 @@ const words = (...numbers: number[]): Uint8Array => new Uint8Array(new Uint32Arr
 const keyBytes = (name: FuzzMapName, key: number): Uint8Array =>
   name === "lpm" ? words(8 * key, 0x10101) : words(key);
 
-const hex = (bytes: Uint8Array): string => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 /** Types: 1 u32, 2 u64, 3 the lock, 4 a value with a lock. */
 const valueTypes = (): Uint8Array =>

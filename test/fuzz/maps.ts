@@ -162,10 +162,6 @@ class Subject {
   }
 }
 
-const textOf = (bytes: Uint8Array): string => {
-  let text = "";
-  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
-  return text;
-};
+const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 const plain = (_name: string, value: unknown): unknown => (typeof value === "bigint" ? String(value) : value);

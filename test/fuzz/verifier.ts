@@ -192,4 +192,4 @@ export function ringContents(kernel: Kernel, fd: number): string {
   return `ring ${records.join(" ")}`;
 }
 
-const hex = (bytes: Uint8Array): string => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");

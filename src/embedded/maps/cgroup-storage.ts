@@ -3,33 +3,17 @@
 // Linux: kernel/bpf/local_storage.c
 
 import type { Btf, BtfMember, BtfType } from "../../btf/btf.ts";
-import { E2BIG, EINVAL, ENOENT } from "../../uapi/errno.ts";
-import {
-  BPF_EXIST,
-  BPF_F_LOCK,
-  BPF_F_NUMA_NODE,
-  BPF_F_RDONLY,
-  BPF_F_RDONLY_PROG,
-  BPF_F_WRONLY,
-  BPF_F_WRONLY_PROG,
-} from "../../uapi/flags.ts";
-import { LOCAL_STORAGE_VALUE_MAX } from "./local-storage.ts";
-import {
-  type EmbeddedMap,
-  type MapAttributes,
-  type MapFamily,
-  PER_CPU_VALUE_MAX,
-  programAccessIsValid,
-  refuse,
-} from "./map.ts";
+import { EINVAL, ENOENT } from "../../uapi/errno.ts";
+import { BPF_EXIST, BPF_F_LOCK } from "../../uapi/flags.ts";
+import { type EmbeddedMap, type MapAttributes, type MapFamily, refuse } from "./map.ts";
+import { checkElement, checkEntries, checkFlags } from "./shape.ts";
 
-const FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
-/** A cgroup's inode id, or struct bpf_cgroup_storage_key, which has an attach type behind it. */
+/** A key that is a cgroup's inode id; the other one, struct bpf_cgroup_storage_key, has an attach type behind it. */
 const ID_SIZE = 8;
-const KEY_SIZE = 16;
 
 export const cgroupStorage: MapFamily = {
-  checkAllocation: (attributes) => check(attributes, LOCAL_STORAGE_VALUE_MAX),
+  // A value that is too large is told before anything else.
+  checkAllocation: (attributes) => checkElement(attributes) || checkFlags(attributes) || checkEntries(attributes),
   memoryNeeded: () => 0,
   checkKeyType,
   perCpu: false,
@@ -45,18 +29,11 @@ export const cgroupStorage: MapFamily = {
 
 export const perCpuCgroupStorage: MapFamily = {
   ...cgroupStorage,
-  checkAllocation: (attributes) => check(attributes, PER_CPU_VALUE_MAX),
   perCpu: true,
 };
 
 export const isCgroupStorage = ({ family }: EmbeddedMap): boolean =>
   family === cgroupStorage || family === perCpuCgroupStorage;
-
-function check({ key_size, value_size, max_entries, map_flags }: MapAttributes, valueMax: number): number {
-  if ((key_size !== KEY_SIZE && key_size !== ID_SIZE) || value_size === 0) return -EINVAL;
-  if (value_size > valueMax) return -E2BIG;
-  return (map_flags & ~FLAGS) === 0 && programAccessIsValid(map_flags) && max_entries === 0 ? 0 : -EINVAL;
-}
 
 /** An id of 64 bits; or a struct of such an id and an attach type of 32. */
 function checkKeyType({ key_size }: MapAttributes, key: BtfType, _value: BtfType, btf: Btf): number {

@@ -2,16 +2,13 @@
 // Linux: kernel/bpf/bpf_local_storage.c, net/core/bpf_sk_storage.c
 
 import type { BtfType } from "../../btf/btf.ts";
-import { E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../../uapi/errno.ts";
-import { BPF_EXIST, BPF_F_CLONE, BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../../uapi/flags.ts";
+import { EEXIST, EINVAL, ENOENT, ENOMEM } from "../../uapi/errno.ts";
+import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../../uapi/flags.ts";
 import { type EmbeddedOwner, findOwner, type OwnerKind } from "../owners.ts";
 import { type KernelState, whenIdle } from "../state.ts";
 import { type EmbeddedMap, type MapAttributes, type MapFamily, stride } from "./map.ts";
+import { checkShape } from "./shape.ts";
 import { withoutSpecialFields } from "./special-fields.ts";
-
-const KEY_SIZE = 4;
-/** An element of 2^16 - 1 bytes, less its header. */
-export const LOCAL_STORAGE_VALUE_MAX = 65407;
 
 export const socketStorage: MapFamily = family("socket");
 export const inodeStorage: MapFamily = family("inode");
@@ -85,16 +82,8 @@ function family(kind: OwnerKind): MapFamily {
 }
 
 function check(attributes: MapAttributes): number {
-  const { map_flags, max_entries, key_size, value_size, btf_key_type_id, btf_value_type_id } = attributes;
-  const valid =
-    (map_flags & ~BPF_F_CLONE) === BPF_F_NO_PREALLOC &&
-    max_entries === 0 &&
-    key_size === KEY_SIZE &&
-    value_size !== 0 &&
-    btf_key_type_id !== 0 &&
-    btf_value_type_id !== 0;
-  if (!valid) return -EINVAL;
-  return value_size > LOCAL_STORAGE_VALUE_MAX ? -E2BIG : 0;
+  const hasTypes = attributes.btf_key_type_id !== 0 && attributes.btf_value_type_id !== 0;
+  return hasTypes ? checkShape(attributes) : -EINVAL;
 }
 
 function checkKeyType(_attributes: MapAttributes, key: BtfType): number {

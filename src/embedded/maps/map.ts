@@ -3,7 +3,6 @@
 import { PAGE_BYTES } from "../../../machine/layout.ts";
 import type { Btf, BtfType } from "../../btf/btf.ts";
 import type { MmapOptions } from "../../kernel/kernel.ts";
-import { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import type { EmbeddedBtf } from "../btf.ts";
 import type { SpecialField } from "../btf-fields.ts";
 import type { MachineMemory } from "../memory.ts";
@@ -139,10 +138,3 @@ export const stride = (valueSize: number): number => Math.ceil(valueSize / 8) * 
 
 /** Bytes of whole pages. */
 export const wholePages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
-
-/** Whether the flags leave programs some access. */
-export const programAccessIsValid = (flags: number): boolean =>
-  (flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) !== (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG);
-
-/** Most bytes of a value of a per-CPU map. */
-export const PER_CPU_VALUE_MAX = 32768;

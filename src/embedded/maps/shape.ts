@@ -1,9 +1,9 @@
 // Sizes and flags of a new map, and commands that it has not: what Linux says of them by the rules of its type. 0, or -errno.
 
 import { EINVAL, ENOTSUPP } from "../../uapi/errno.ts";
-import { BPF_F_NUMA_NODE } from "../../uapi/flags.ts";
+import { BPF_F_NUMA_NODE, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
 import { checkSize, type MapOperation, type MapRules, mapRules } from "../../uapi/map-rules.ts";
-import { type MapAttributes, NUMA_NO_NODE, programAccessIsValid } from "./map.ts";
+import { type MapAttributes, NUMA_NO_NODE } from "./map.ts";
 
 /** Flags and sizes. Where several are wrong, -EINVAL comes first. */
 export const checkShape = (attributes: MapAttributes): number =>
@@ -43,5 +43,9 @@ export const hasOperation = ({ map_type }: Pick<MapAttributes, "map_type">, oper
   rulesOf(map_type).refused[operation] === undefined;
 
 const rulesOf = (type: number): MapRules => mapRules.get(type) as MapRules;
+
+/** Whether the flags leave programs some access. */
+const programAccessIsValid = (flags: number): boolean =>
+  (flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) !== (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG);
 
 const worst = (...errors: readonly number[]): number => (errors.includes(-EINVAL) ? -EINVAL : Math.min(...errors));
