@@ -3,16 +3,28 @@
 // CPU takes free nodes from them by the batch, which it keeps in local lists; with BPF_F_NO_COMMON_LRU each CPU has lists and elements of its own.
 // Linux: kernel/bpf/bpf_lru_list.c
 
-import { EEXIST, EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
-import { BPF_EXIST, BPF_F_NO_COMMON_LRU, BPF_NOEXIST } from "../src/uapi/flags.ts";
+import { EINVAL, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
+import { BPF_EXIST, BPF_F_NO_COMMON_LRU } from "../src/uapi/flags.ts";
 import { BPF_MAP_TYPE_LRU_PERCPU_HASH } from "../src/uapi/map-types.ts";
 import { allocate, free } from "./allocator.ts";
 import { copy } from "./bytes.ts";
 import * as hash from "./hash.ts";
-import { Element, elementOf, findLink, hashOf, insert, keyOf, linkOf, take, unlink, valueOf } from "./hash.ts";
+import {
+  checkExistence,
+  Element,
+  elementOf,
+  findLink,
+  hashOf,
+  insert,
+  keyOf,
+  linkOf,
+  take,
+  unlink,
+  valueOf,
+} from "./hash.ts";
 import { CPU, CPUS } from "./layout.ts";
 import { MapHeader } from "./map.ts";
-import { clearFields, replaceValue, setValue, setValues, zeroValues } from "./values.ts";
+import { clearFields, replaceValue, zeroValues } from "./values.ts";
 
 /** A place in a circular list, or the list's head. */
 @unmanaged
@@ -120,7 +132,7 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
   if (!element) return -ENOMEM;
   replaceValue(map, valueOf(map, element), value);
   const link = findLink(map, keyOf(element), element.hash);
-  const error = checkExistence(link, flags);
+  const error = checkExistence(map, link, flags);
   if (error) {
     giveBack(map, element);
     return error;
@@ -134,33 +146,8 @@ export function update(map: MapHeader, key: usize, value: usize, flags: u64): i3
   return 0;
 }
 
-/** Sets the value of one CPU; those of the others are zero in a new element. */
-export function updatePerCpu(map: MapHeader, key: usize, value: usize, flags: u64, cpu: u32): i32 {
-  const values = findOrAdd(map, key, flags);
-  if (values < 0) return values;
-  setValue(map, <usize>values + cpu * map.stride, value);
-  return 0;
-}
-
-/** Sets the values of all CPUs. */
-export function updateAll(map: MapHeader, key: usize, values: usize, flags: u64): i32 {
-  const target = findOrAdd(map, key, flags);
-  if (target < 0) return target;
-  setValues(map, <usize>target, values);
-  return 0;
-}
-
-/** 0 or -ENOENT. */
-export function remove(map: MapHeader, key: usize): i32 {
-  const link = findLink(map, key, hashOf(map, key));
-  if (!link) return -ENOENT;
-  giveBack(map, unlink(map, link));
-  return 0;
-}
-
-/** Address of the values of a key, which are zero where it is new, or -errno. */
-function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
-  if (flags > <u64>BPF_EXIST) return -EINVAL;
+/** Address of the values of a key of a per-CPU map, which are zero where it is new, or -errno. */
+export function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
   let wanted = hashOf(map, key);
   let element: Element | null = null;
   if (flags != BPF_EXIST) {
@@ -171,7 +158,7 @@ function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
     wanted = element.hash;
   }
   const link = findLink(map, key, wanted);
-  const error = checkExistence(link, flags);
+  const error = checkExistence(map, link, flags);
   if (!error && !link && element) {
     insert(map, element, key, wanted);
     zeroValues(map, valueOf(map, element));
@@ -184,9 +171,12 @@ function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
   return <i32>valueOf(map, old);
 }
 
-function checkExistence(link: usize, flags: u64): i32 {
-  if (link) return flags == BPF_NOEXIST ? -EEXIST : 0;
-  return flags == BPF_EXIST ? -ENOENT : 0;
+/** 0 or -ENOENT. */
+export function remove(map: MapHeader, key: usize): i32 {
+  const link = findLink(map, key, hashOf(map, key));
+  if (!link) return -ENOENT;
+  giveBack(map, unlink(map, link));
+  return 0;
 }
 
 /** A free element that has the key and its hash already. */

@@ -216,9 +216,8 @@ export function mapUpdatePerCpu(map: MapHeader, key: usize, values: usize, flags
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return percpuArray.updateAll(map, key, values, flags);
     case BPF_MAP_TYPE_PERCPU_HASH:
-      return percpuHash.updateAll(map, key, values, flags);
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-      return lru.updateAll(map, key, values, flags);
+      return percpuHash.updateAll(map, key, values, flags);
     default:
       return -EINVAL;
   }
@@ -350,11 +349,10 @@ function updateOther(map: MapHeader, key: usize, value: usize, flags: u64): i32 
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return percpuArray.update(map, key, value, flags, load<u32>(CPU));
     case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return percpuHash.update(map, key, value, flags, load<u32>(CPU));
     case BPF_MAP_TYPE_LRU_HASH:
       return lru.update(map, key, value, flags);
-    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-      return lru.updatePerCpu(map, key, value, flags, load<u32>(CPU));
     case BPF_MAP_TYPE_LPM_TRIE:
       return trie.update(map, key, value, flags);
     default:

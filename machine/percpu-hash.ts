@@ -1,8 +1,10 @@
-// BPF_MAP_TYPE_PERCPU_HASH: a hash whose elements hold a value for each CPU; a key that is there is updated in place.
+// BPF_MAP_TYPE_PERCPU_HASH and BPF_MAP_TYPE_LRU_PERCPU_HASH: hashes whose elements hold a value for each CPU; a key that is there
+// is updated in place.
 
 import { EINVAL, ENOMEM } from "../src/uapi/errno.ts";
 import { BPF_EXIST } from "../src/uapi/flags.ts";
 import { checkExistence, Element, findLink, hashOf, insert, take, valueOf } from "./hash.ts";
+import * as lru from "./lru.ts";
 import { MapHeader } from "./map.ts";
 import { setValue, setValues, zeroValues } from "./values.ts";
 
@@ -25,6 +27,7 @@ export function updateAll(map: MapHeader, key: usize, values: usize, flags: u64)
 /** Address of the values of a key, which are zero where it is new, or -errno. */
 function findOrAdd(map: MapHeader, key: usize, flags: u64): i32 {
   if (flags > <u64>BPF_EXIST) return -EINVAL;
+  if (map.lru) return lru.findOrAdd(map, key, flags);
   const hash = hashOf(map, key);
   const link = findLink(map, key, hash);
   const error = checkExistence(map, link, flags);
