@@ -111,6 +111,8 @@ export function arenaUserStart(map: MapHeader): u64 {
 
 /** Address of the pages for user space to map `bytes` of them; 0 where memory does not suffice. */
 export function arenaMap(map: MapHeader, bytes: u32): usize {
+  // The 4 GiB of the largest arena come as 0.
+  if (!bytes || bytes > REGION_LIMIT) return 0;
   const arena = arenaOf(map);
   const isFirst = !arena.userBytes;
   if (isFirst) arena.userBytes = bytes;

@@ -94,3 +94,15 @@ test("a large arena gives its first pages, and takes no memory before; what it t
   arena.destroy();
   expect(arena.machine.bytesInUse()).toBe(0);
 });
+
+test("more pages than an arena can have are not mapped, and take no memory", () => {
+  for (const [pages, high] of [
+    [2 ** 16 + 1, HIGH],
+    [2 ** 16 + 1, 0],
+    [2 ** 20, HIGH],
+  ] as const) {
+    const arena = createArena(pages, high);
+    const before = arena.machine.bytesInUse();
+    expect([arena.map(pages * PAGE), arena.machine.bytesInUse() - before]).toEqual([0, 0]);
+  }
+});
