@@ -97,7 +97,8 @@ const DEEPEST: usize = FRAME_BYTES * (MAX_CALL_FRAMES - 1);
  */
 export function programRun(program: Program, context: usize, cpu: u32): i32 {
   const depth = load<usize>(DEPTH);
-  const frames: usize = depth ? load<usize>(FRAME) + FRAME_BYTES : SAVED_FRAMES;
+  const caller = load<usize>(FRAME);
+  const frames: usize = depth ? caller + FRAME_BYTES : SAVED_FRAMES;
   if (depth == MAX_DEPTH || frames > LAST_FRAME) return FAULT_NESTING;
   const outerCpu = load<u32>(CPU);
   const saved = <usize>SAVED_REGISTERS + depth * SAVED_BYTES;
@@ -109,6 +110,7 @@ export function programRun(program: Program, context: usize, cpu: u32): i32 {
   store<u32>(REMAINING, load<u32>(BUDGET));
   const fault = interpret(program, changetype<usize>(operationAt(program, 0)), frames, lastFrame(frames));
   store<u32>(CPU, outerCpu);
+  store<usize>(FRAME, caller);
   store<usize>(DEPTH, depth);
   if (depth) copy(R1, saved, SAVED_BYTES);
   else {

@@ -487,6 +487,16 @@ describe("the interpreter", () => {
     expect(started.run([b.mov(r6, 1000), b.mov(r1, 100), b.call(2000), b.add(r0, r6), b.exit()])).toBe(3105n);
   });
 
+  test("a helper runs any number of programs, one after the other, that call helpers in turn", () => {
+    const started: ReturnType<typeof start> = start({
+      helper: (id) => {
+        if (id === 2000)
+          for (let i = 0; i <= layout.MAX_FRAMES; i++) started.run([b.mov(r0, 0), b.call(2001), b.exit()]);
+      },
+    });
+    expect(started.run([b.mov(r0, 0), b.call(2000), b.exit()])).toBe(0n);
+  });
+
   test("tells the CPU, and random numbers that the seed repeats", () => {
     expect(start().run([b.call(helper.BPF_FUNC_get_smp_processor_id), b.exit()], { cpu: 1 })).toBe(1n);
     const random = [b.call(helper.BPF_FUNC_get_prandom_u32), b.exit()];
