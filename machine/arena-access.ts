@@ -7,17 +7,11 @@ import { BPF_CMPXCHG, BPF_FETCH, BPF_LOAD_ACQ } from "../src/uapi/insn.ts";
 import { BPF_MAP_TYPE_ARENA } from "../src/uapi/map-types.ts";
 import { arenaAllocate, arenaAt, arenaFree, arenaReserve, arenaUserStart } from "./arena.ts";
 import { addressOfAtomic, isAtomic, run } from "./atomic.ts";
-import { REGISTERS } from "./layout.ts";
+import { R0, R1, R2, R3, R4, R5 } from "./layout.ts";
 import { MapHeader } from "./map.ts";
 import * as op from "./operations.ts";
 import { Operation } from "./operations.ts";
 
-const R0: usize = REGISTERS;
-const R1: usize = REGISTERS + 8;
-const R2: usize = REGISTERS + 16;
-const R3: usize = REGISTERS + 24;
-const R4: usize = REGISTERS + 32;
-const R5: usize = REGISTERS + 40;
 /** NUMA_NO_NODE. */
 const ANY_NODE: i32 = -1;
 

@@ -6,8 +6,8 @@ import { E2BIG, EAGAIN, EINVAL, ENODATA } from "../src/uapi/errno.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY } from "../src/uapi/map-types.ts";
 import { Dynptr, setDynptr } from "./dynptr.ts";
 import { hashFirstKey, hashKeyBehind, valueBehind } from "./hash.ts";
-import { callBack, frameNumber } from "./interpreter.ts";
-import { CALLBACK_ARGUMENT_BYTES, CALLBACK_ARGUMENTS, CPU, FAULT_NONE, REGISTERS } from "./layout.ts";
+import { callBack, frameNumber, MAX_LOOPS } from "./interpreter.ts";
+import { CALLBACK_ARGUMENT_BYTES, CALLBACK_ARGUMENTS, CPU, FAULT_NONE, R0, R1, R2, R3, R4 } from "./layout.ts";
 import { isPerCpu, MapHeader, mapLookupOn } from "./map.ts";
 import { Program } from "./program.ts";
 import {
@@ -18,15 +18,6 @@ import {
   userRingbufRelease,
   userRingbufSampleLength,
 } from "./user-ringbuf.ts";
-
-const R0: usize = REGISTERS;
-const R1: usize = REGISTERS + 8;
-const R2: usize = REGISTERS + 16;
-const R3: usize = REGISTERS + 24;
-const R4: usize = REGISTERS + 32;
-
-/** Most turns of bpf_loop. Linux: BPF_MAX_LOOPS. */
-const MAX_LOOPS: u64 = 8 << 20;
 
 /** bpf_loop(turns, callback, context, flags): callback(turn, context) until it returns other than 0. */
 export function repeat(program: Program, frame: usize, last: usize): i32 {

@@ -39,7 +39,14 @@ import {
   FRAME,
   MAX_DEPTH,
   MAX_FRAMES,
-  REGISTERS,
+  R0,
+  R1,
+  R2,
+  R3,
+  R4,
+  R5,
+  R6,
+  R10,
   REMAINING,
   SAVED_FRAMES,
   SAVED_REGISTERS,
@@ -55,21 +62,12 @@ import { nextRandom } from "./random.ts";
 import { redirectMap } from "./redirect-map.ts";
 import { ringbufDiscard, ringbufOutput, ringbufQuery, ringbufReserve, ringbufSubmit } from "./ringbuf.ts";
 
-const R0: usize = REGISTERS;
-const R1: usize = REGISTERS + 8;
-const R2: usize = REGISTERS + 16;
-const R3: usize = REGISTERS + 24;
-const R4: usize = REGISTERS + 32;
-const R5: usize = REGISTERS + 40;
-const R6: usize = REGISTERS + 48;
-const R10: usize = REGISTERS + 80;
-
 /** r1 to r10 of an interrupted run. */
 const SAVED_BYTES: usize = 80;
 /** r6 to r9 of a caller. */
 const CALLEE_SAVED_BYTES: usize = 32;
-/** How often a may_goto of a frame falls through. Linux: BPF_MAX_LOOPS. */
-const MAX_LOOPS: u32 = 8 << 20;
+/** How often a may_goto of a frame falls through, and most turns of bpf_loop. Linux: BPF_MAX_LOOPS. */
+export const MAX_LOOPS: u32 = 8 << 20;
 /** Tail calls of one run. */
 const MAX_TAIL_CALLS: u32 = 33;
 

@@ -3,6 +3,14 @@
 
 /** Registers r0 to r10 of the running program, a u64 each. */
 export const REGISTERS = 65536;
+export const R0 = 65536;
+export const R1 = 65544;
+export const R2 = 65552;
+export const R3 = 65560;
+export const R4 = 65568;
+export const R5 = 65576;
+export const R6 = 65584;
+export const R10 = 65616;
 /** Where a run and a helper leave their result: r0, a u64. */
 export const RESULT = 65536;
 /** Arguments of the helper that is called: r1 to r5, a u64 each. */
