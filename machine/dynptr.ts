@@ -15,7 +15,7 @@ export class Dynptr {
 }
 
 /** Longest memory that a dynptr points to. Linux: DYNPTR_MAX_SIZE. */
-const MAX_SIZE: u32 = (1 << 24) - 1;
+export const MAX_SIZE: u32 = (1 << 24) - 1;
 
 export function setDynptr(dynptr: Dynptr, data: u64, size: u32): void {
   dynptr.data = data;

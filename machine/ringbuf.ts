@@ -21,11 +21,11 @@ import { MapHeader } from "./map.ts";
 /** Pages in front of the data: the map's address, and the two positions. */
 const META_BYTES: usize = 3 * PAGE_BYTES;
 const LARGEST_RECORD: u64 = 0x3fffffff;
-const BUSY: u32 = <u32>BPF_RINGBUF_BUSY_BIT;
-const DISCARDED: u32 = <u32>BPF_RINGBUF_DISCARD_BIT;
+export const BUSY: u32 = <u32>BPF_RINGBUF_BUSY_BIT;
+export const DISCARDED: u32 = <u32>BPF_RINGBUF_DISCARD_BIT;
 
 @unmanaged
-class RecordHeader {
+export class RecordHeader {
   /** Bytes, and BUSY and DISCARDED. */
   length: u32;
   /** Pages from the ring buffer's first page to this header. */
@@ -75,7 +75,7 @@ export function ringbufDiscard(record: usize, flags: u64): void {
 
 /** 0 or -errno. */
 export function ringbufOutput(map: MapHeader, data: usize, bytes: u64, flags: u64): i32 {
-  if (flags & ~(<u64>(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP))) return -EINVAL;
+  if (!areWakeupFlags(flags)) return -EINVAL;
   const record = ringbufReserve(map, bytes);
   if (!record) return -EAGAIN;
   copy(record, data, <usize>bytes);
@@ -96,6 +96,10 @@ export function ringbufQuery(map: MapHeader, what: u64): u64 {
     default:
       return 0;
   }
+}
+
+export function areWakeupFlags(flags: u64): bool {
+  return !(flags & ~(<u64>(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP)));
 }
 
 /** Wakes readers where they have read everything before this record, unless flags say otherwise. */
@@ -124,7 +128,8 @@ function skipFinished(map: MapHeader, producer: u64): u64 {
   return pending;
 }
 
-function recordBytes(length: u32): u32 {
+/** Bytes from one record's header to the next. */
+export function recordBytes(length: u32): u32 {
   return (length + offsetof<RecordHeader>() + 7) & ~7;
 }
 

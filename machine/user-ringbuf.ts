@@ -4,23 +4,15 @@
 // Linux: kernel/bpf/ringbuf.c
 
 import { E2BIG, EAGAIN, EBUSY, EINVAL, ENODATA } from "../src/uapi/errno.ts";
-import {
-  BPF_RB_FORCE_WAKEUP,
-  BPF_RB_NO_WAKEUP,
-  BPF_RINGBUF_BUSY_BIT,
-  BPF_RINGBUF_DISCARD_BIT,
-} from "../src/uapi/flags.ts";
+import { BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP } from "../src/uapi/flags.ts";
+import { MAX_SIZE } from "./dynptr.ts";
 import { wake } from "./imports.ts";
 import { PAGE_BYTES } from "./layout.ts";
 import { MapHeader } from "./map.ts";
+import { areWakeupFlags, BUSY, DISCARDED, RecordHeader, recordBytes } from "./ringbuf.ts";
 
 /** Most samples of one drain. Linux: BPF_MAX_USER_RINGBUF_SAMPLES. */
 export const MAX_SAMPLES: u32 = 128 * 1024;
-/** Most bytes of a dynptr. */
-const LARGEST_SAMPLE: u32 = 0xffffff;
-const HEADER_BYTES: u32 = 8;
-const BUSY: u32 = <u32>BPF_RINGBUF_BUSY_BIT;
-const DISCARDED: u32 = <u32>BPF_RINGBUF_DISCARD_BIT;
 
 /** In the page in front of the consumer's, which user space does not see. */
 @unmanaged
@@ -34,7 +26,7 @@ class Drain {
 
 /** 0; -EINVAL for unknown flags, -EBUSY while a callback of another drain runs. */
 export function userRingbufBegin(map: MapHeader, flags: u64): i32 {
-  if (flags & ~(<u64>(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP))) return -EINVAL;
+  if (!areWakeupFlags(flags)) return -EINVAL;
   const drain = drainOf(map);
   if (drain.isBusy) return -EBUSY;
   drain.isBusy = true;
@@ -55,16 +47,16 @@ export function userRingbufPeek(map: MapHeader): i32 {
   const address = map.data + 2 * PAGE_BYTES + (<u32>consumer & map.mask & ~7);
   const header = atomic.load<u32>(address);
   const length = header & ~(BUSY | DISCARDED);
-  const bytes = (length + HEADER_BYTES + 7) & ~7;
+  const bytes = recordBytes(length);
   if (bytes > producer - consumer) return -EINVAL;
-  if (bytes > map.maxEntries || length > LARGEST_SAMPLE) return -E2BIG;
+  if (bytes > map.maxEntries || length > MAX_SIZE) return -E2BIG;
   if (header & DISCARDED) {
     atomic.store<u64>(map.data, consumer + bytes);
     return -EAGAIN;
   }
   if (header & BUSY) return -ENODATA;
   drainOf(map).sampleLength = length;
-  return <i32>(address + HEADER_BYTES);
+  return <i32>(address + offsetof<RecordHeader>());
 }
 
 export function userRingbufSampleLength(map: MapHeader): u32 {
@@ -73,7 +65,7 @@ export function userRingbufSampleLength(map: MapHeader): u32 {
 
 /** Gives the peeked sample's room back to user space. */
 export function userRingbufRelease(map: MapHeader): void {
-  const bytes = (drainOf(map).sampleLength + HEADER_BYTES + 7) & ~7;
+  const bytes = recordBytes(drainOf(map).sampleLength);
   atomic.store<u64>(map.data, load<u64>(map.data) + bytes);
 }
 
