@@ -3,6 +3,7 @@
 
 import { E2BIG, ENOENT, ENOMEM } from "../src/uapi/errno.ts";
 import { allocateZeroed, free } from "./allocator.ts";
+import { roundUpToPowerOfTwo } from "./hash.ts";
 import { MapHeader } from "./map.ts";
 
 @unmanaged
@@ -14,7 +15,7 @@ class Device {
 }
 
 export function initialize(map: MapHeader): i32 {
-  const buckets: u64 = map.maxEntries <= 1 ? 1 : (<u64>1) << (32 - clz(map.maxEntries - 1));
+  const buckets = roundUpToPowerOfTwo(map.maxEntries);
   const bytes = buckets * sizeof<usize>();
   if (bytes > <u64>i32.MAX_VALUE) return -ENOMEM;
   map.mask = <u32>buckets - 1;

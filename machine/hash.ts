@@ -435,6 +435,6 @@ function keyStride(map: MapHeader): usize {
   return (map.keySize + 7) & ~7;
 }
 
-function roundUpToPowerOfTwo(value: u32): u64 {
+export function roundUpToPowerOfTwo(value: u32): u64 {
   return value <= 1 ? 1 : (<u64>1) << (32 - clz(value - 1));
 }
