@@ -56,7 +56,7 @@ import { MapHeader, mapDelete, mapLookupOn, mapPeek, mapPop, mapPush, mapUpdate 
 import * as op from "./operations.ts";
 import { Operation } from "./operations.ts";
 import { addressInPacket, networkNumber } from "./packet.ts";
-import { mapTailTarget } from "./prog-array.ts";
+import * as pointerArray from "./pointer-array.ts";
 import { lastExit, operationAt, Program, slotOf } from "./program.ts";
 import { nextRandom } from "./random.ts";
 import { redirectMap } from "./redirect-map.ts";
@@ -498,7 +498,7 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
         store<i64>(R0, underCgroup(load<MapHeader>(R1), load<u32>(R2)));
         break;
       case op.TAIL_CALL: {
-        const target = tailCalls < MAX_TAIL_CALLS ? mapTailTarget(load<MapHeader>(R2), load<u32>(R3)) : 0;
+        const target = tailCalls < MAX_TAIL_CALLS ? pointerArray.lookup(load<MapHeader>(R2), R3) : 0;
         if (!target) break;
         tailCalls += 1;
         loops = MAX_LOOPS;

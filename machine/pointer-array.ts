@@ -1,4 +1,4 @@
-// Arrays of addresses: of maps, and of values that come and go. An element has the room of a u64; 0 where it is empty.
+// Arrays of addresses: of maps, of programs, and of values that come and go. An element has the room of a u64; 0 where it is empty.
 
 import * as array from "./array.ts";
 import { MapHeader } from "./map.ts";
