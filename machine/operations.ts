@@ -217,50 +217,50 @@ export const LOAD_PACKET32 = 128;
 export const LOAD_PACKET16 = 129;
 export const LOAD_PACKET8 = 130;
 
-/** Helpers that call back into the program. */
-export const FOR_EACH_MAP_ELEM = 160;
-export const LOOP = 161;
-export const DYNPTR_FROM_MEM = 162;
-export const DYNPTR_READ = 163;
-export const DYNPTR_WRITE = 164;
-export const DYNPTR_DATA = 165;
-export const RINGBUF_RESERVE_DYNPTR = 166;
-export const RINGBUF_SUBMIT_DYNPTR = 167;
-export const RINGBUF_DISCARD_DYNPTR = 168;
-export const USER_RINGBUF_DRAIN = 169;
+/** More helpers that the machine answers itself. */
+export const TAIL_CALL = 132;
+export const MAP_PUSH = 133;
+export const MAP_POP = 134;
+export const MAP_PEEK = 135;
+export const REDIRECT_MAP = 136;
+export const SKB_UNDER_CGROUP = 137;
+export const TASK_UNDER_CGROUP = 138;
+export const DYNPTR_FROM_MEM = 139;
+export const DYNPTR_READ = 140;
+export const DYNPTR_WRITE = 141;
+export const DYNPTR_DATA = 142;
+export const RINGBUF_RESERVE_DYNPTR = 143;
+export const RINGBUF_SUBMIT_DYNPTR = 144;
+export const RINGBUF_DISCARD_DYNPTR = 145;
+/** Of those, the ones that call back into the program. */
+export const FOR_EACH_MAP_ELEM = 146;
+export const LOOP = 147;
+export const USER_RINGBUF_DRAIN = 148;
 
 // ARENA_LOAD, ARENA_LOAD_SIGNED, ARENA_STORE, ARENA_ATOMIC + ((opcode & BPF_DW) >> 3)
-const ARENA_LOAD = 172;
-export const ARENA_LOAD32 = 172;
-export const ARENA_LOAD16 = 173;
-export const ARENA_LOAD8 = 174;
-export const ARENA_LOAD64 = 175;
-const ARENA_LOAD_SIGNED = 176;
-export const ARENA_LOAD_SIGNED32 = 176;
-export const ARENA_LOAD_SIGNED16 = 177;
-export const ARENA_LOAD_SIGNED8 = 178;
-const ARENA_STORE = 180;
-export const ARENA_STORE32 = 180;
-export const ARENA_STORE16 = 181;
-export const ARENA_STORE8 = 182;
-export const ARENA_STORE64 = 183;
-const ARENA_ATOMIC = 184;
-export const ARENA_ATOMIC32 = 184;
-export const ARENA_ATOMIC16 = 185;
-export const ARENA_ATOMIC8 = 186;
-export const ARENA_ATOMIC64 = 187;
-export const ARENA_CAST_USER = 188;
-export const ARENA_ALLOCATE = 189;
-export const ARENA_FREE = 190;
-export const ARENA_RESERVE = 191;
-
-export const TAIL_CALL = 140;
-export const MAP_PUSH = 141;
-export const MAP_POP = 142;
-export const MAP_PEEK = 143;
-export const REDIRECT_MAP = 144;
-export const SKB_UNDER_CGROUP = 145;
-export const TASK_UNDER_CGROUP = 146;
+const ARENA_LOAD = 152;
+export const ARENA_LOAD32 = 152;
+export const ARENA_LOAD16 = 153;
+export const ARENA_LOAD8 = 154;
+export const ARENA_LOAD64 = 155;
+const ARENA_LOAD_SIGNED = 156;
+export const ARENA_LOAD_SIGNED32 = 156;
+export const ARENA_LOAD_SIGNED16 = 157;
+export const ARENA_LOAD_SIGNED8 = 158;
+const ARENA_STORE = 160;
+export const ARENA_STORE32 = 160;
+export const ARENA_STORE16 = 161;
+export const ARENA_STORE8 = 162;
+export const ARENA_STORE64 = 163;
+const ARENA_ATOMIC = 164;
+export const ARENA_ATOMIC32 = 164;
+export const ARENA_ATOMIC16 = 165;
+export const ARENA_ATOMIC8 = 166;
+export const ARENA_ATOMIC64 = 167;
+export const ARENA_CAST_USER = 168;
+export const ARENA_ALLOCATE = 169;
+export const ARENA_FREE = 170;
+export const ARENA_RESERVE = 171;
 
 export const NO_JUMP: i32 = i32.MIN_VALUE;
 
