@@ -48,8 +48,10 @@ export function useArena(arena: MapHeader, now: Operation): bool {
       return change<u32>(arena, now);
     case op.ARENA_ATOMIC64:
       return change<u64>(arena, now);
-    default:
+    case op.ARENA_CAST_USER:
       return castToUser(arena, now);
+    default:
+      return false;
   }
 }
 

@@ -561,26 +561,6 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
       case op.RINGBUF_DISCARD_DYNPTR:
         ringbufDiscardDynptr(load<Dynptr>(R1), load<u64>(R2));
         break;
-      case op.ARENA_LOAD8:
-      case op.ARENA_LOAD16:
-      case op.ARENA_LOAD32:
-      case op.ARENA_LOAD64:
-      case op.ARENA_LOAD_SIGNED8:
-      case op.ARENA_LOAD_SIGNED16:
-      case op.ARENA_LOAD_SIGNED32:
-      case op.ARENA_STORE8:
-      case op.ARENA_STORE16:
-      case op.ARENA_STORE32:
-      case op.ARENA_STORE64:
-      case op.ARENA_ATOMIC8:
-      case op.ARENA_ATOMIC16:
-      case op.ARENA_ATOMIC32:
-      case op.ARENA_ATOMIC64:
-      case op.ARENA_CAST_USER:
-        if (!program.arena || !useArena(changetype<MapHeader>(program.arena), now)) {
-          return fault(FAULT_INSTRUCTION, program, now, 0);
-        }
-        break;
       case op.ARENA_ALLOCATE:
       case op.ARENA_FREE:
       case op.ARENA_RESERVE:
@@ -621,7 +601,10 @@ function interpret(program: Program, first: usize, frames: usize, last: usize): 
       case op.OUT_OF_PROGRAM:
         return fault(FAULT_OUT_OF_PROGRAM, program, now, 0);
       default:
-        return fault(FAULT_INSTRUCTION, program, now, 0);
+        // What is left are operations on an arena.
+        if (!program.arena || !useArena(changetype<MapHeader>(program.arena), now)) {
+          return fault(FAULT_INSTRUCTION, program, now, 0);
+        }
     }
   }
 }
