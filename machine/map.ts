@@ -126,14 +126,6 @@ export function mapDestroy(map: MapHeader): void {
   switch (map.type) {
     case BPF_MAP_TYPE_ARRAY:
     case BPF_MAP_TYPE_PERCPU_ARRAY:
-    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
-    case BPF_MAP_TYPE_CGROUP_ARRAY:
-    case BPF_MAP_TYPE_CPUMAP:
-    case BPF_MAP_TYPE_DEVMAP:
-    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
-    case BPF_MAP_TYPE_PROG_ARRAY:
-    case BPF_MAP_TYPE_STACK_TRACE:
-    case BPF_MAP_TYPE_XSKMAP:
       array.destroy(map);
       break;
     case BPF_MAP_TYPE_DEVMAP_HASH:
@@ -164,6 +156,9 @@ export function mapDestroy(map: MapHeader): void {
       break;
     case BPF_MAP_TYPE_ARENA:
       arena.destroy(map);
+      break;
+    default:
+      if (isPointerArray(map)) array.destroy(map);
   }
   free(map.fields);
   free(changetype<usize>(map));
@@ -245,13 +240,6 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
   switch (map.type) {
     case BPF_MAP_TYPE_ARRAY:
     case BPF_MAP_TYPE_PERCPU_ARRAY:
-    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
-    case BPF_MAP_TYPE_CGROUP_ARRAY:
-    case BPF_MAP_TYPE_CPUMAP:
-    case BPF_MAP_TYPE_DEVMAP:
-    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
-    case BPF_MAP_TYPE_PROG_ARRAY:
-    case BPF_MAP_TYPE_XSKMAP:
       return array.nextKey(map, key, next);
     case BPF_MAP_TYPE_DEVMAP_HASH:
       return devmapHash.nextKey(map, key, next);
@@ -264,7 +252,7 @@ export function mapNextKey(map: MapHeader, key: usize, next: usize): i32 {
     case BPF_MAP_TYPE_LPM_TRIE:
       return trie.nextKey(map, key, next);
     default:
-      return -ENOENT;
+      return isPointerArray(map) ? array.nextKey(map, key, next) : -ENOENT;
   }
 }
 
@@ -312,6 +300,23 @@ export function isPerCpu(map: MapHeader): bool {
     case BPF_MAP_TYPE_PERCPU_HASH:
     case BPF_MAP_TYPE_PERCPU_ARRAY:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Whether it is an array of addresses. */
+function isPointerArray(map: MapHeader): bool {
+  switch (map.type) {
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_CGROUP_ARRAY:
+    case BPF_MAP_TYPE_CPUMAP:
+    case BPF_MAP_TYPE_DEVMAP:
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+    case BPF_MAP_TYPE_PROG_ARRAY:
+    case BPF_MAP_TYPE_STACK_TRACE:
+    case BPF_MAP_TYPE_XSKMAP:
       return true;
     default:
       return false;
@@ -366,15 +371,6 @@ function initialize(map: MapHeader): i32 {
       return array.initialize(map, 1);
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return array.initialize(map, load<u32>(CPUS));
-    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
-    case BPF_MAP_TYPE_CGROUP_ARRAY:
-    case BPF_MAP_TYPE_CPUMAP:
-    case BPF_MAP_TYPE_DEVMAP:
-    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
-    case BPF_MAP_TYPE_PROG_ARRAY:
-    case BPF_MAP_TYPE_STACK_TRACE:
-    case BPF_MAP_TYPE_XSKMAP:
-      return pointerArray.initialize(map);
     case BPF_MAP_TYPE_DEVMAP_HASH:
       return devmapHash.initialize(map);
     case BPF_MAP_TYPE_HASH:
@@ -410,6 +406,6 @@ function initialize(map: MapHeader): i32 {
       // Elements belong to sockets, cgroups and the like, which the machine does not know.
       return 0;
     default:
-      return -EINVAL;
+      return isPointerArray(map) ? pointerArray.initialize(map) : -EINVAL;
   }
 }
