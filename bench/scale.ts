@@ -14,6 +14,7 @@ import {
   BPF_MAP_UPDATE_ELEM,
 } from "../src/uapi/commands.ts";
 import { BPF_F_NO_PREALLOC } from "../src/uapi/flags.ts";
+import { Disposables } from "./disposables.ts";
 import type { Bench, BenchCase, Contender } from "./measure.ts";
 
 const SMALL = 10_000;
@@ -58,16 +59,11 @@ export async function openScale(): Promise<Bench> {
   const contenders: Record<string, Contender> = {};
   const skipped: string[] = [];
   const times: { [Kind in Kernel["kind"]]?: Times } = {};
-  const stack: Disposable[] = [];
-  const dispose = (): void => {
-    for (const one of stack.splice(0).reverse()) one[Symbol.dispose]();
-  };
+  const stack = new Disposables();
   try {
     for (const kind of ["embedded", "linux"] as const) {
       try {
-        const kernel = await openKernel({ kind });
-        stack.push(kernel);
-        times[kind] = addKernel(kernel, contenders, stack);
+        times[kind] = addKernel(stack.use(await openKernel({ kind })), contenders, stack);
       } catch (error) {
         skipped.push(`${kind}: ${(error as Error).message}`);
       }
@@ -80,9 +76,9 @@ export async function openScale(): Promise<Bench> {
           (ours.large - (theirs.large - theirs.small)) / ours.small;
       }
     }
-    return { contenders, cases, skipped, [Symbol.asyncDispose]: async () => dispose() };
+    return { contenders, cases, skipped, [Symbol.asyncDispose]: async () => stack.dispose() };
   } catch (error) {
-    dispose();
+    stack.dispose();
     throw error;
   }
 }
@@ -91,18 +87,16 @@ export async function openScale(): Promise<Bench> {
 type Times = Record<Operation, { small: number; large: number }>;
 
 /** Adds what a kernel does with maps of its own; what the operations took is found in the result after each round. */
-function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack: Disposable[]): Times {
+function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack: Disposables): Times {
   const { kind } = kernel;
   const add = (name: string, value: number): void => {
     contenders[`${kind} ${name}`] = () => value;
   };
-  const small = create(kernel, SMALL);
-  stack.push(small);
+  const small = stack.use(create(kernel, SMALL));
   fill(kernel, small, SMALL);
 
   const before = kernel instanceof EmbeddedKernel ? kernel.memoryInUse : 0;
-  const [creating, large] = timed(() => create(kernel, LARGE));
-  stack.push(large);
+  const [creating, large] = timed(() => stack.use(create(kernel, LARGE)));
   const [filling] = timed(() => fill(kernel, large, LARGE));
   add("create", creating);
   add("fill", filling);
