@@ -6,6 +6,7 @@ import { u32, u64 } from "../src/codec/scalars.ts";
 import type { Kernel } from "../src/kernel/kernel.ts";
 import { openKernel } from "../src/open.node.ts";
 import { BPF_MAP_LOOKUP_BATCH } from "../src/uapi/commands.ts";
+import { ENOENT } from "../src/uapi/errno.ts";
 import { compile } from "./compile.ts";
 import { Disposables } from "./disposables.ts";
 import type { Bench, BenchCase, Contender } from "./measure.ts";
@@ -69,7 +70,8 @@ function addKernel(kernel: Kernel, contenders: Record<string, Contender>, stack:
   };
   contenders[`${kernel.kind} batch of ${BATCH}, raw bytes`] = timed(BATCH, () => {
     attr.count = ROOM;
-    kernel.bpf(BPF_MAP_LOOKUP_BATCH, attr);
+    const result = kernel.bpf(BPF_MAP_LOOKUP_BATCH, attr);
+    if (result !== -ENOENT || attr.count !== BATCH) throw new Error(`a batch of ${attr.count} entries: ${result}`);
   });
   contenders[`${kernel.kind} batch of ${BATCH}, getBatch`] = timed(BATCH, () => small.getBatch(ROOM));
   for (const [name, batch] of [
@@ -99,5 +101,9 @@ function timed(entries: number, body: () => void): Contender {
 async function addC(map: BpfMap, contenders: Record<string, Contender>, stack: Disposables): Promise<void> {
   const library = await compile("iterate.c", stack);
   const walk = library.func("double walk(int, uint32_t)");
-  contenders[`${C} batch`] = () => walk(map.fd, ROOM) / BATCH;
+  contenders[`${C} batch`] = () => {
+    const time = walk(map.fd, ROOM);
+    if (time < 0) throw new Error("BPF_MAP_LOOKUP_BATCH fails");
+    return time / BATCH;
+  };
 }
