@@ -1,6 +1,6 @@
 // npm run bench -- NAME [--json] [--rounds N]: measures one part of skep, and prints a table or one JSON object a line.
 
-import { parseArgs } from "node:util";
+import { commandLine, misused } from "../scripts/command-line.ts";
 import { type Bench, measure } from "./measure.ts";
 
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
@@ -11,36 +11,18 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   scale: async () => (await import("./scale.ts")).openScale(),
 };
 
-const usage = `usage: npm run bench -- NAME [--json] [--rounds N]; NAME is one of: ${Object.keys(benches).join(", ")}`;
-
-function parse() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        json: { type: "boolean", default: false },
-        rounds: { type: "string", default: "15" },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    });
-  } catch (error) {
-    console.error(`${(error as Error).message}\n${usage}`);
-    process.exit(2);
-  }
-}
-
-const { values, positionals } = parse();
-if (values.help) {
-  console.log(usage);
-  process.exit(0);
-}
+const usage = `npm run bench -- NAME [--json] [--rounds N]; NAME is one of: ${Object.keys(benches).join(", ")}`;
+const { values, positionals } = commandLine(usage, {
+  allowPositionals: true,
+  options: {
+    json: { type: "boolean", default: false },
+    rounds: { type: "string", default: "15" },
+  },
+});
 const [name = ""] = positionals;
+const open = benches[name] ?? misused(usage, `there is no benchmark "${name}"`);
 const rounds = Number(values.rounds);
-const open = benches[name];
-if (open === undefined || !Number.isInteger(rounds) || rounds < 1) {
-  console.error(usage);
-  process.exit(2);
-}
+if (!Number.isInteger(rounds) || rounds < 1) misused(usage, `--rounds ${values.rounds} is no number of rounds`);
 
 await using bench = await open();
 for (const reason of bench.skipped) console.error(`skipped: ${reason}`);

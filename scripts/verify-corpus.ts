@@ -4,7 +4,6 @@
 
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { decodeInstructions, type Instruction, LD_IMM64 } from "../src/asm/instruction.ts";
 import { parseBtf } from "../src/btf/btf.ts";
@@ -13,6 +12,7 @@ import { isGplCompatible } from "../src/embedded/program.ts";
 import { readFunctions } from "../src/embedded/program-debug-info.ts";
 import { type FunctionInfo, type VerifierMap, verify } from "../src/embedded/verifier/verify.ts";
 import * as insn from "../src/uapi/insn.ts";
+import { commandLine, misused } from "./command-line.ts";
 
 interface MapRecord {
   type: number;
@@ -50,7 +50,8 @@ interface CorpusRecord {
   msg?: string;
 }
 
-const { values: options, positionals: files } = parseArgs({
+const usage = "npm run verify:corpus -- FILE.jsonl.gz… [--support DIR] [--json] [--list KIND]";
+const { values: options, positionals: files } = commandLine(usage, {
   allowPositionals: true,
   options: {
     support: { type: "string" },
@@ -58,6 +59,7 @@ const { values: options, positionals: files } = parseArgs({
     list: { type: "string" },
   },
 });
+if (files.length === 0) misused(usage, "no file of records is named");
 
 interface Tally {
   class: string;

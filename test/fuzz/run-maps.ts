@@ -1,13 +1,14 @@
 // npm run fuzz:maps -- [--runs N] [--seed S] [--type NAME] [--json]: random operations on maps of every type, on both kernels.
 
-import { parseArgs } from "node:util";
+import { commandLine, misused } from "../../scripts/command-line.ts";
 import { mapTypeName } from "../../src/client/maps/types.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import { LinuxKernel } from "../../src/linux/kernel.ts";
 import { profiles } from "../contract/map-profiles.ts";
 import { compareMaps } from "./maps.ts";
 
-const { values } = parseArgs({
+const usage = "npm run fuzz:maps -- [--runs N] [--seed S] [--type NAME] [--json]";
+const { values } = commandLine(usage, {
   options: {
     runs: { type: "string", default: "10000" },
     seed: { type: "string", default: "1" },
@@ -17,10 +18,9 @@ const { values } = parseArgs({
 });
 const [runs, seed] = [Number(values.runs), Number(values.seed)];
 const chosen = [...profiles.keys()].filter((type) => values.type === undefined || mapTypeName(type) === values.type);
-if (!(Number.isInteger(runs) && runs > 0 && Number.isInteger(seed) && chosen.length > 0)) {
-  console.error("usage: npm run fuzz:maps -- [--runs N] [--seed S] [--type NAME] [--json]");
-  process.exit(2);
-}
+if (!(Number.isInteger(runs) && runs > 0 && Number.isInteger(seed)))
+  misused(usage, "--runs and --seed are whole numbers");
+if (chosen.length === 0) misused(usage, `there is no map type "${values.type}"`);
 
 using linux = await LinuxKernel.open();
 using embedded = new EmbeddedKernel({ cpus: linux.system.possibleCpus.length });

@@ -1,12 +1,13 @@
 // npm run fuzz:verifier -- [--maps] [--runs N] [--seed S] [--json]: random programs on the embedded kernel and on the running one.
 
 import { setImmediate } from "node:timers/promises";
-import { parseArgs } from "node:util";
+import { commandLine, misused } from "../../scripts/command-line.ts";
 import { LinuxKernel } from "../../src/linux/kernel.ts";
 import { mapTrial } from "./map-trial.ts";
 import { compare, kernelsBeside } from "./verifier.ts";
 
-const { values } = parseArgs({
+const usage = "npm run fuzz:verifier -- [--maps] [--runs N] [--seed S] [--json]";
+const { values } = commandLine(usage, {
   options: {
     runs: { type: "string", default: "1000" },
     seed: { type: "string", default: "1" },
@@ -15,10 +16,8 @@ const { values } = parseArgs({
   },
 });
 const [runs, seed] = [Number(values.runs), Number(values.seed)];
-if (!(Number.isInteger(runs) && runs > 0 && Number.isInteger(seed))) {
-  console.error("usage: npm run fuzz:verifier -- [--maps] [--runs N] [--seed S] [--json]");
-  process.exit(2);
-}
+if (!(Number.isInteger(runs) && runs > 0 && Number.isInteger(seed)))
+  misused(usage, "--runs and --seed are whole numbers");
 
 using linux = await LinuxKernel.open();
 const kernels = kernelsBeside(linux);
