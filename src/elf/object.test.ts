@@ -180,6 +180,20 @@ describe("maps declared in .maps", () => {
     expect(outer!.values).toEqual([{ index: 0, name: "inner" }]);
   });
 
+  test("an inner map that is its own outer map is refused", () => {
+    const bytes = fixture("inner-maps");
+    const section = readElf(bytes, "").section(".BTF")!.bytes;
+    const { btf } = read("inner-maps");
+    const [inner, outer] = ["inner", "outer"].map((name) => btf!.type(btf!.find(name, "var")!) as BtfTypeOf<"var">);
+    // struct btf_type of the pointer to struct inner: no name, BTF_KIND_PTR, the type.
+    const pointer = Buffer.from(Uint32Array.of(0, 2 << 24, inner!.type).buffer);
+    const at = Buffer.from(section).indexOf(pointer);
+    new DataView(section.buffer, section.byteOffset).setUint32(at + 8, outer!.type, true);
+    expect(() => readObject(bytes, "x.o")).toThrow(
+      new ElfError('x.o: section ".maps": map "outer": member "values": member "values": inner maps hold no maps'),
+    );
+  });
+
   test("need BTF", () => {
     expect(() => read("counter.stripped")).toThrow('section ".maps": declares maps, but the object has no BTF');
   });
