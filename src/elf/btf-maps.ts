@@ -20,7 +20,7 @@ export function readBtfMaps(elf: Elf, section: ElfSection, btf: Btf | undefined)
   const { variables } = btf.type(id) as BtfTypeOf<"datasec">;
   const pointers = elf.relocationsOf(section);
   /** The map whose variable begins at an offset: a static one is named by its section alone. */
-  const mapAt = (at: number): string | undefined => {
+  const mapAt = (at: number | undefined): string | undefined => {
     const variable = variables.find(({ offset }) => offset === at);
     return variable && btf.type(variable.type).name;
   };
@@ -52,9 +52,11 @@ export function readBtfMaps(elf: Elf, section: ElfSection, btf: Btf | undefined)
 /** Bytes of a pointer in `values`. */
 const POINTER_SIZE = 8;
 
-/** What a relocation adds to its symbol stands where it patches. */
-const addendAt = ({ bytes }: ElfSection, offset: number): number =>
-  Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(offset, true));
+/** What a relocation adds to its symbol stands where it patches; undefined where the section has no bytes there. */
+function addendAt({ bytes }: ElfSection, offset: number): number | undefined {
+  if (offset + POINTER_SIZE > bytes.length) return undefined;
+  return Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(offset, true));
+}
 
 /** An error of a map: where in it, and what is wrong. */
 type Fail = (...problem: string[]) => Error;
