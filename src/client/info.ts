@@ -1,7 +1,7 @@
 // What a kernel says of its objects. BPF_OBJ_GET_INFO_BY_FD, Linux 4.13.
 
 import type { Kernel } from "../kernel/kernel.ts";
-import { BPF_MAP_LOOKUP_BATCH, BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
+import { BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_OBJ_GET_INFO_BY_FD } from "../uapi/commands.ts";
 import { EBADF, EINVAL } from "../uapi/errno.ts";
 import { type MapInfo, mapInfo, type ProgInfo, progInfo } from "../uapi/info.ts";
 import { decode, type Struct, sizeOf, type ValuesOf } from "../uapi/struct.ts";
@@ -31,8 +31,14 @@ export function checkIsProgram(kernel: Kernel, fd: number): void {
   if (answer !== -EINVAL && answer !== -EBADF) throw wrongKind(fd, "it is a map's file descriptor, no program's");
 }
 
-/** Info does not say what it is of, but a batch of nothing does: it is EINVAL on everything but maps, whatever their type. */
-const askAsMap = (kernel: Kernel, fd: number): number => kernel.bpf(BPF_MAP_LOOKUP_BATCH, { map_fd: fd, count: 0 });
+/**
+ * Info does not say what it is of, but a batch of nothing does: it is EINVAL on everything but maps, whatever their type.
+ * Before Linux 5.6 it is on maps too; there a lookup of nothing tells, which only an arena, that is newer, answers so.
+ */
+function askAsMap(kernel: Kernel, fd: number): number {
+  const answer = kernel.bpf(BPF_MAP_LOOKUP_BATCH, { map_fd: fd, count: 0 });
+  return answer === -EINVAL ? kernel.bpf(BPF_MAP_LOOKUP_ELEM, { map_fd: fd }) : answer;
+}
 
 const wrongKind = (fd: number, hint: string): BpfError =>
   new BpfError(EINVAL, { syscall: syscallName(BPF_OBJ_GET_INFO_BY_FD), subject: `fd ${fd}`, hint });

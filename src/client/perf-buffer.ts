@@ -49,6 +49,7 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
   readonly #mapFd: number;
   readonly #mapIdentity: string | undefined;
   readonly #options: PerfBufferOptions<T>;
+  /** None once it is closed: the kernel gives their file descriptors to others. */
   readonly #buffers: CpuBuffer[] = [];
   #lost = 0;
   /** The buffer that is read from next. */
@@ -143,7 +144,7 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
    */
   resync(): number {
     const skipped = this.available;
-    for (const buffer of this.closed ? [] : this.#buffers) {
+    for (const buffer of this.#buffers) {
       buffer.position = buffer.end = Math.floor(loadPosition(buffer.head) / 8) * 8;
       this.#commit(buffer);
     }
@@ -167,7 +168,7 @@ export class PerfBuffer<T = Uint8Array> extends EventReader<PerfEvent<T>> {
   protected override release(): void {
     // Where the map was closed first, its file descriptor may be another map's by now.
     const isOurs = identityOf(this.kernel, this.#mapFd) === this.#mapIdentity;
-    for (const { fd, cpu, mapping } of this.#buffers) {
+    for (const { fd, cpu, mapping } of this.#buffers.splice(0)) {
       // The map holds the event beyond its file descriptor.
       if (isOurs) this.kernel.bpf(BPF_MAP_DELETE_ELEM, { map_fd: this.#mapFd, key: wordBytes(cpu) });
       mapping.unmap();

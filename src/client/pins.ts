@@ -16,12 +16,13 @@ const DEFAULT_BPFFS = "/sys/fs/bpf";
  * lies in one already. mount(2); needs CAP_SYS_ADMIN.
  *
  * @returns whether it was mounted now
- * @throws BpfError `EPERM` without the capability, `ENOENT` where the directory around it is not there
+ * @throws BpfError `EPERM` without the capability, `ENOENT` where the directory around it is not there, `EINVAL` for what is no path
  * @example
  * mountBpffs(kernel);
  * map.pin("/sys/fs/bpf/my_map");
  */
 export function mountBpffs(kernel: Kernel, path: string = DEFAULT_BPFFS): boolean {
+  checkText(path, "a path", { syscall: "mount", subject: path });
   const fail = (errno: number, syscall: string): BpfError =>
     new BpfError(errno, {
       syscall,

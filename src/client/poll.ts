@@ -1,7 +1,7 @@
 // Several readers in one wait.
 
 import type { EventReader } from "./event-reader.ts";
-import { deadlineOf, type WaitOptions } from "./waiter.ts";
+import type { WaitOptions } from "./waiter.ts";
 
 /**
  * Waits until at least one of the readers has something to take, and takes nothing.
@@ -28,8 +28,7 @@ export async function pollBuffers<const Readers extends readonly EventReader<unk
   options.signal?.addEventListener("abort", end);
   if (options.signal?.aborted) end();
   try {
-    const timeout = Math.max(0, deadlineOf(options) - performance.now());
-    await Promise.race(readers.map((reader, index) => reader.wait({ timeout, signal: others[index]!.signal })));
+    await Promise.race(readers.map((reader, index) => reader.wait({ ...options, signal: others[index]!.signal })));
     return ready();
   } finally {
     end();

@@ -10,8 +10,8 @@ export interface Place {
   start: number;
 }
 
-/** An offset outside of every buffer: a view that is asked there throws a RangeError. */
-export const EXPIRED = 2 ** 31 - 1;
+/** An offset in front of every buffer, by more than a record has bytes: a view that is asked there throws a RangeError. */
+export const EXPIRED = -(2 ** 31);
 
 /** What stands for a record at a place. */
 export interface RecordView<T> {

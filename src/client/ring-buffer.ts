@@ -3,9 +3,9 @@
 
 import type { Codec } from "../codec/codec.ts";
 import type { Kernel, Mapping } from "../kernel/kernel.ts";
-import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
+import { BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
 import { EventReader, type EventReaderOptions } from "./event-reader.ts";
-import { checkRingSize, mapShared } from "./map-shared.ts";
+import { mapRing, recordBytes } from "./map-shared.ts";
 import { LARGEST_POSITION, loadPosition, storePosition } from "./position.ts";
 import { EXPIRED, type Place, type RecordView, viewOf } from "./record-view.ts";
 import { Waiter } from "./waiter.ts";
@@ -81,19 +81,13 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
     this.#record = options.record;
     this.#lost = options.lost;
     this.#lostBefore = this.#lostInAll();
-    checkRingSize(kernel, fd, this.name, size);
-    const { pageSize } = kernel.system;
-    // Behind the producer's page the data appears twice, so that a record is always in one piece.
-    const [consumer, rest] = mapShared(kernel, fd, this.name, [
-      { length: pageSize, writable: true },
-      { offset: pageSize, length: pageSize + 2 * size },
-    ]);
-    this.#mappings = [consumer!, rest!];
-    this.#consumer = wordsOf(consumer!.bytes, 0, 2);
-    this.#producer = wordsOf(rest!.bytes, 0, 2);
-    this.#data = rest!.bytes.subarray(pageSize);
-    this.#headers = wordsOf(this.#data, 0, (2 * size) / 4);
-    this.#memory = new DataView(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength);
+    const { mappings, consumer, producer, data, headers } = mapRing(kernel, fd, this.name, size, "consumer");
+    this.#mappings = mappings;
+    this.#consumer = consumer;
+    this.#producer = producer;
+    this.#data = data;
+    this.#headers = headers;
+    this.#memory = new DataView(data.buffer, data.byteOffset, data.byteLength);
     this.#ordered = kernel.system.ordersLoads;
     this.#end = loadPosition(this.#consumer);
     this.opened();
@@ -253,7 +247,7 @@ export class RingBuffer<T = Uint8Array> extends EventReader<T> {
         if (this.#commit()) continue;
         return false;
       }
-      const length = header & ~DISCARD;
+      const length = header & ~BPF_RINGBUF_DISCARD_BIT;
       const bytes = recordBytes(length);
       if (bytes > this.#left) throw this.#error(`a record claims ${length} bytes where ${this.#left} were written`);
       this.#start = at + BPF_RINGBUF_HDR_SZ;
@@ -382,12 +376,3 @@ interface Leased<T> {
   readonly decode: (bytes: Uint8Array) => T;
   readonly release: () => void;
 }
-
-/** BPF_RINGBUF_DISCARD_BIT. */
-const DISCARD = 0x4000_0000;
-
-/** Bytes that a record takes: its header, its data, and up to a multiple of 8. */
-const recordBytes = (length: number): number => (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
-
-const wordsOf = ({ buffer, byteOffset }: Uint8Array, at: number, count: number): Int32Array =>
-  new Int32Array(buffer, byteOffset + at, count);

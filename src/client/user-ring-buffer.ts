@@ -3,8 +3,8 @@
 
 import { type Codec, CodecError, shown } from "../codec/codec.ts";
 import type { Kernel, Mapping } from "../kernel/kernel.ts";
-import { BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
-import { checkRingSize, mapShared } from "./map-shared.ts";
+import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/flags.ts";
+import { mapRing, recordBytes } from "./map-shared.ts";
 import { loadPosition, storePosition } from "./position.ts";
 import { RingBufferError } from "./ring-buffer.ts";
 import { deadlineOf, Waiter, type WaitOptions } from "./waiter.ts";
@@ -44,18 +44,12 @@ export class UserRingBuffer<T = Uint8Array> implements Disposable {
     this.#name = name;
     this.#record = record;
     this.#size = size;
-    checkRingSize(kernel, fd, name, size);
-    const { pageSize } = kernel.system;
-    // Behind the producer's page the data appears twice, so that a sample is always in one piece.
-    const [consumer, rest] = mapShared(kernel, fd, name, [
-      { length: pageSize },
-      { offset: pageSize, length: pageSize + 2 * size, writable: true },
-    ]);
-    this.#mappings = [consumer!, rest!];
-    this.#consumer = new Int32Array(consumer!.bytes.buffer, consumer!.bytes.byteOffset, 2);
-    this.#producer = new Int32Array(rest!.bytes.buffer, rest!.bytes.byteOffset, 2);
-    this.#data = rest!.bytes.subarray(pageSize);
-    this.#headers = new Int32Array(this.#data.buffer, this.#data.byteOffset, (2 * size) / 4);
+    const { mappings, consumer, producer, data, headers } = mapRing(kernel, fd, name, size, "producer");
+    this.#mappings = mappings;
+    this.#consumer = consumer;
+    this.#producer = producer;
+    this.#data = data;
+    this.#headers = headers;
     this.#position = loadPosition(this.#producer);
     this.#waiter = new Waiter(kernel, [fd], "writable", name);
   }
@@ -78,19 +72,21 @@ export class UserRingBuffer<T = Uint8Array> implements Disposable {
    * @throws RingBufferError where the ring is smaller than the sample, or its memory says what cannot be
    */
   reserve(bytes: number): UserSample | undefined {
-    if (!(Number.isInteger(bytes) && bytes >= 0 && bytes < DISCARD && sampleBytes(bytes) <= this.#size)) {
+    if (
+      !(Number.isInteger(bytes) && bytes >= 0 && bytes < BPF_RINGBUF_DISCARD_BIT && recordBytes(bytes) <= this.#size)
+    ) {
       throw this.#error(`a sample has at most ${this.#size - BPF_RINGBUF_HDR_SZ} bytes; got ${bytes}`);
     }
-    if (this.#closed || this.available < sampleBytes(bytes)) return undefined;
+    if (this.#closed || this.available < recordBytes(bytes)) return undefined;
     const at = this.#position & (this.#size - 1);
     // The header must say busy before the producer's position says that it is there.
     Atomics.store(this.#headers, at / 4 + 1, 0);
-    Atomics.store(this.#headers, at / 4, bytes | BUSY);
-    this.#position += sampleBytes(bytes);
+    Atomics.store(this.#headers, at / 4, bytes | BPF_RINGBUF_BUSY_BIT);
+    this.#position += recordBytes(bytes);
     storePosition(this.#producer, this.#position);
     const start = at + BPF_RINGBUF_HDR_SZ;
     return new UserSample(this.#data.subarray(start, start + bytes), (discarded) => {
-      Atomics.store(this.#headers, at / 4, bytes | (discarded ? DISCARD : 0));
+      Atomics.store(this.#headers, at / 4, bytes | (discarded ? BPF_RINGBUF_DISCARD_BIT : 0));
     });
   }
 
@@ -191,10 +187,3 @@ export class UserSample implements Disposable {
     this.#finish(discarded);
   }
 }
-
-/** BPF_RINGBUF_BUSY_BIT and BPF_RINGBUF_DISCARD_BIT, as an i32. */
-const BUSY = -0x8000_0000;
-const DISCARD = 0x4000_0000;
-
-/** Bytes that a sample takes. */
-const sampleBytes = (length: number): number => Math.ceil((length + BPF_RINGBUF_HDR_SZ) / 8) * 8;

@@ -133,4 +133,4 @@ export const deadlineOf = ({ timeout }: WaitOptions): number =>
   timeout === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeout;
 
 /** Milliseconds of the longest timer that there is. */
-const LONGEST_TIMER = 2 ** 31 - 1;
+export const LONGEST_TIMER = 2 ** 31 - 1;

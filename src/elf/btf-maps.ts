@@ -20,7 +20,7 @@ export function readBtfMaps(elf: Elf, section: ElfSection, btf: Btf | undefined)
   const { variables } = btf.type(id) as BtfTypeOf<"datasec">;
   const pointers = elf.relocationsOf(section);
   /** The map whose variable begins at an offset: a static one is named by its section alone. */
-  const mapAt = (at: number): string | undefined => {
+  const mapAt = (at: number | undefined): string | undefined => {
     const variable = variables.find(({ offset }) => offset === at);
     return variable && btf.type(variable.type).name;
   };
@@ -52,9 +52,11 @@ export function readBtfMaps(elf: Elf, section: ElfSection, btf: Btf | undefined)
 /** Bytes of a pointer in `values`. */
 const POINTER_SIZE = 8;
 
-/** What a relocation adds to its symbol stands where it patches. */
-const addendAt = ({ bytes }: ElfSection, offset: number): number =>
-  Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(offset, true));
+/** What a relocation adds to its symbol stands where it patches; undefined where the section has no bytes there. */
+function addendAt({ bytes }: ElfSection, offset: number): number | undefined {
+  if (offset + POINTER_SIZE > bytes.length) return undefined;
+  return Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(offset, true));
+}
 
 /** An error of a map: where in it, and what is wrong. */
 type Fail = (...problem: string[]) => Error;
@@ -62,7 +64,7 @@ type Fail = (...problem: string[]) => Error;
 const LIBBPF_PIN_NONE = 0;
 const LIBBPF_PIN_BY_NAME = 1;
 
-function readMap(name: string, members: readonly BtfMember[], btf: Btf, fail: Fail): MapSpec {
+function readMap(name: string, members: readonly BtfMember[], btf: Btf, fail: Fail, isInner = false): MapSpec {
   const declared = new Map(members.map((member) => [member.name, member]));
   const unknown = members.find((member) => !KNOWN_MEMBERS.includes(member.name));
   if (unknown) throw fail(`member ${quote(unknown.name)}`, "is no attribute of a map");
@@ -87,7 +89,7 @@ function readMap(name: string, members: readonly BtfMember[], btf: Btf, fail: Fa
   if (type === undefined) throw fail(`has no member "type"`);
   const key = sized("key");
   const value = sized("value");
-  const inner = declared.has("values") ? innerOf(name, type, declared.get("values")!, btf, fail) : undefined;
+  const inner = declared.has("values") ? innerOf(name, type, declared.get("values")!, btf, fail, isInner) : undefined;
   const mapExtra = declared.has("map_extra") ? numberOf(declared.get("map_extra")!, btf, fail) : undefined;
   const numaNode = number("numa_node");
   const pinning = number("pinning") ?? LIBBPF_PIN_NONE;
@@ -117,7 +119,14 @@ const isOfReferences = (type: number): boolean =>
 const REFERENCE_SIZE = 4;
 
 /** What `__array(values, struct inner)` says of inner maps; undefined for a program array, whose values are functions. */
-function innerOf(name: string, type: number, values: BtfMember, btf: Btf, fail: Fail): MapSpec | undefined {
+function innerOf(
+  name: string,
+  type: number,
+  values: BtfMember,
+  btf: Btf,
+  fail: Fail,
+  isInner: boolean,
+): MapSpec | undefined {
   const array = btf.type(btf.resolve(values.type));
   const pointer = array.kind === "array" ? btf.type(btf.resolve(array.type)) : array;
   const target = pointer.kind === "ptr" ? btf.type(btf.resolve(pointer.type)) : pointer;
@@ -128,9 +137,11 @@ function innerOf(name: string, type: number, values: BtfMember, btf: Btf, fail: 
       "expected maps in a map of maps, or functions in a program array; is it declared with __array()?",
     );
   }
-  const inner = readMap(`${name}.inner`, target.members, btf, (...problem) => fail(`member "values"`, ...problem));
-  if (inner.pinByName) throw fail(`member "values"`, `member "pinning"`, "an inner map cannot be pinned");
-  if (inner.inner !== undefined) throw fail(`member "values"`, `member "values"`, "inner maps hold no maps");
+  // Said before the struct is read, which may be the one around it.
+  if (isInner) throw fail(`member "values"`, "inner maps hold no maps");
+  const failInside: Fail = (...problem) => fail(`member "values"`, ...problem);
+  const inner = readMap(`${name}.inner`, target.members, btf, failInside, true);
+  if (inner.pinByName) throw failInside(`member "pinning"`, "an inner map cannot be pinned");
   return inner;
 }
 

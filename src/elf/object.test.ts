@@ -8,7 +8,7 @@ import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_NUMA_NODE, BPF_F_RDONLY_PROG }
 import { BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE } from "../uapi/insn.ts";
 import * as mapTypes from "../uapi/map-types.ts";
 import * as programTypes from "../uapi/program-types.ts";
-import { ElfError, readElf, STT_FUNC } from "./elf.ts";
+import { ElfError, readElf, SHT_NOBITS, STT_FUNC, STT_SECTION } from "./elf.ts";
 import { readObject } from "./object.ts";
 
 const fixtures = new URL("../../test/fixtures/", import.meta.url);
@@ -178,6 +178,36 @@ describe("maps declared in .maps", () => {
       maxEntries: 8,
     });
     expect(outer!.values).toEqual([{ index: 0, name: "inner" }]);
+  });
+
+  test("an inner map that is its own outer map is refused", () => {
+    const bytes = fixture("inner-maps");
+    const section = readElf(bytes, "").section(".BTF")!.bytes;
+    const { btf } = read("inner-maps");
+    const [inner, outer] = ["inner", "outer"].map((name) => btf!.type(btf!.find(name, "var")!) as BtfTypeOf<"var">);
+    // struct btf_type of the pointer to struct inner: no name, BTF_KIND_PTR, the type.
+    const pointer = Buffer.from(Uint32Array.of(0, 2 << 24, inner!.type).buffer);
+    const at = Buffer.from(section).indexOf(pointer);
+    new DataView(section.buffer, section.byteOffset).setUint32(at + 8, outer!.type, true);
+    expect(() => readObject(bytes, "x.o")).toThrow(
+      new ElfError('x.o: section ".maps": map "outer": member "values": member "values": inner maps hold no maps'),
+    );
+  });
+
+  test("a pointer in values for which the section has no bytes is refused", () => {
+    const bytes = fixture("inner-maps");
+    const view = new DataView(bytes.buffer);
+    const elf = readElf(bytes, "");
+    const header = Number(view.getBigUint64(40, true)) + 64 * elf.section(".maps")!.index;
+    view.setUint32(header + 4, SHT_NOBITS, true);
+    const relocation = elf.section(".rel.maps")!.bytes.byteOffset;
+    const symbol = elf.symbols.findIndex(({ type }) => type === STT_SECTION);
+    view.setUint32(relocation + 12, symbol, true);
+    expect(() => readObject(bytes, "x.o")).toThrow(
+      new ElfError(
+        'x.o: section ".maps": map "outer": holds a pointer at byte 24: expected pointers to maps or programs in its values',
+      ),
+    );
   });
 
   test("need BTF", () => {

@@ -6,8 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openLinux } from "../../test/open-linux.ts";
+import { program as assemble, call, exit, loadMapFd, mov, r2, r3 } from "../asm/builder.ts";
+import { BpfMap } from "../client/map.ts";
+import { BpfProgram } from "../client/program.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import * as commands from "../uapi/commands.ts";
+import { EFAULT } from "../uapi/errno.ts";
+import { BPF_FUNC_get_stackid } from "../uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../uapi/map-types.ts";
 import type { LinuxKernel } from "./kernel.ts";
 
@@ -57,6 +62,26 @@ onLinux("the same call by typed buffers and by Memory gives the same", (kernel) 
   expect(kernel.bpf(commands.BPF_MAP_LOOKUP_ELEM, { map_fd, key, value: read })).toBe(0);
   expect(read).toEqual(value);
   kernel.close(map_fd);
+});
+
+onLinux("a stack that is taken into too little room stays", (kernel) => {
+  using stacks = BpfMap.create(kernel, { type: "stack_trace", maxEntries: 16, depth: 8 });
+  using program = BpfProgram.load(kernel, {
+    type: "raw_tracepoint",
+    license: "GPL",
+    instructions: assemble(loadMapFd(r2, stacks.fd), mov(r3, 0), call(BPF_FUNC_get_stackid), exit()),
+  });
+  const run = { prog_fd: program.fd, retval: 0 };
+  expect(kernel.bpf(commands.BPF_PROG_TEST_RUN, run)).toBe(0);
+  const stack = stacks.get(run.retval);
+  expect(stack?.length).toBeGreaterThan(0);
+  const element = { map_fd: stacks.fd, key: new Uint8Array(Uint32Array.of(run.retval).buffer) };
+  const take = (room: number): number =>
+    kernel.bpf(commands.BPF_MAP_LOOKUP_AND_DELETE_ELEM, { ...element, value: new Uint8Array(room) });
+  expect(take(63)).toBe(-EFAULT);
+  expect(stacks.get(run.retval)).toEqual(stack);
+  expect(take(64)).toBe(0);
+  expect(stacks.get(run.retval)).toBeUndefined();
 });
 
 onLinux("two batches of a hash come through one command each", (kernel) => {

@@ -22,14 +22,7 @@ import {
   BPF_PROG_LOAD,
 } from "../uapi/commands.ts";
 import { EAGAIN, EFAULT, EINVAL, ENOMEM, ENOSYS, EPERM } from "../uapi/errno.ts";
-import {
-  BPF_MAP_TYPE_HASH,
-  BPF_MAP_TYPE_LRU_HASH,
-  BPF_MAP_TYPE_LRU_PERCPU_HASH,
-  BPF_MAP_TYPE_PERCPU_HASH,
-  BPF_MAP_TYPE_QUEUE,
-  BPF_MAP_TYPE_STACK,
-} from "../uapi/map-types.ts";
+import { mapRules } from "../uapi/map-rules.ts";
 import { decodeOutputs, encode, type Memory, type Pointer, type Struct } from "../uapi/struct.ts";
 import { ArgumentMemory } from "./argument-memory.ts";
 import { linuxBpffs } from "./bpffs.ts";
@@ -207,7 +200,8 @@ export class LinuxKernel implements Kernel {
   #isTaker(fd: number | undefined): boolean {
     const info = new Uint8Array(4);
     const result = this.bpf(BPF_OBJ_GET_INFO_BY_FD, { bpf_fd: fd ?? 0, info_len: info.length, info });
-    return result >= 0 && takers.has(new DataView(info.buffer).getUint32(0, true));
+    const rules = result < 0 ? undefined : mapRules.get(new DataView(info.buffer).getUint32(0, true));
+    return rules !== undefined && rules.refused.take === undefined;
   }
 
   /** A command on one element, without allocations. `other` is the value, or the next key; `isOut` tells whether the kernel writes it. */
@@ -251,16 +245,6 @@ const ELEMENT_ATTR_SIZE = 32;
 
 /** PROG_LOAD may answer EAGAIN where a signal came during verification; libbpf gives it five attempts too. */
 const LOAD_ATTEMPTS = 5;
-
-/** Types that BPF_MAP_LOOKUP_AND_DELETE_ELEM takes elements out of. */
-const takers: ReadonlySet<number> = new Set([
-  BPF_MAP_TYPE_HASH,
-  BPF_MAP_TYPE_PERCPU_HASH,
-  BPF_MAP_TYPE_LRU_HASH,
-  BPF_MAP_TYPE_LRU_PERCPU_HASH,
-  BPF_MAP_TYPE_QUEUE,
-  BPF_MAP_TYPE_STACK,
-]);
 
 const NO_ROOM = new Uint8Array(0);
 /** A key of no bytes: behind it nobody may read. */

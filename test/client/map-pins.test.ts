@@ -73,6 +73,9 @@ describe("pins", () => {
   contract("a BPF file system is mounted where there is none", (kernel, { pins }) => {
     expect(mountBpffs(kernel, pins)).toBe(false);
     expect(errorOf(() => mountBpffs(kernel, "/absent/directory"))).toMatchObject({ code: "ENOENT", syscall: "mkdir" });
+    for (const path of [`${pins}\0x`, 5 as never]) {
+      expect(errorOf(() => mountBpffs(kernel, path))).toMatchObject({ code: "EINVAL", syscall: "mount" });
+    }
   });
 });
 

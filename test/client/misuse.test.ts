@@ -7,6 +7,7 @@ import type { HashMap } from "../../src/client/maps/keyed.ts";
 import { PerfBuffer } from "../../src/client/perf-buffer.ts";
 import { mountBpffs } from "../../src/client/pins.ts";
 import { pollBuffers } from "../../src/client/poll.ts";
+import { BpfProgram } from "../../src/client/program.ts";
 import { RingBuffer } from "../../src/client/ring-buffer.ts";
 import { bytes } from "../../src/codec/bytes.ts";
 import { CodecError } from "../../src/codec/codec.ts";
@@ -14,8 +15,8 @@ import { struct } from "../../src/codec/composites.ts";
 import { u32, u64 } from "../../src/codec/scalars.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
-import { BPF_MAP_GET_NEXT_KEY, BPF_MAP_LOOKUP_ELEM } from "../../src/uapi/commands.ts";
-import { ENOENT, EPERM } from "../../src/uapi/errno.ts";
+import { BPF_MAP_GET_NEXT_KEY, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM } from "../../src/uapi/commands.ts";
+import { EINVAL, ENOENT, EPERM } from "../../src/uapi/errno.ts";
 import { contract } from "../contract/contract.ts";
 import { errorOf } from "./error-of.ts";
 
@@ -217,6 +218,15 @@ describe("reading and writing", () => {
     const full = new Proxy(kernel, { get: (target, name) => (name === "bpf" ? bpf : bound(target, name)) });
     using map = BpfMap.create(full, { type: "cgroup_storage", value: u64 });
     expect([...map.keys()].map(({ cgroupId }) => cgroupId)).toEqual([1n, 2n, 3n]);
+  });
+
+  contract("a kernel without batches tells maps from programs all the same", (kernel) => {
+    const bpf = (command: number, attr: object): number =>
+      command === BPF_MAP_LOOKUP_BATCH ? -EINVAL : kernel.bpf(command as never, attr as never);
+    const older = new Proxy(kernel, { get: (target, name) => (name === "bpf" ? bpf : bound(target, name)) });
+    using map = hash(kernel);
+    expect(BpfMap.adopt(older, map.fd).id).toBe(map.id);
+    expect(errorOf(() => BpfProgram.adopt(older, map.fd))).toMatchObject({ code: "EINVAL" });
   });
 
   contract("a watch's interval is one that a timer takes", (kernel) => {

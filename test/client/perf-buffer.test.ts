@@ -164,6 +164,15 @@ describe("PerfBuffer", () => {
     expect(samples.drain(() => undefined)).toBe(2);
   });
 
+  reading("a closed reader pauses nobody: the kernel gives its file descriptors to others", ({ reader, send }) => {
+    const closed = reader();
+    closed.close();
+    const samples = reader({ record: u32 });
+    closed.pause();
+    expect(send()).toBe(0);
+    expect([...samples.drain()]).toHaveLength(1);
+  });
+
   reading("two readers of two maps are waited for together", async (bench) => {
     const { kernel, reader, send } = bench;
     const first = reader({ record: u32 });

@@ -15,6 +15,7 @@ import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_STACK_BUILD_ID } from "../../u
 import { btfInfo, type MapInfo } from "../../uapi/info.ts";
 import { sizeOf } from "../../uapi/struct.ts";
 import { BpfError, syscallName, UnsupportedError } from "../errors.ts";
+import { closingOnFailure } from "../handle.ts";
 import { readMapInfo } from "../info.ts";
 import { ArenaMap } from "./arena.ts";
 import { ArrayMap } from "./array.ts";
@@ -70,8 +71,7 @@ export function openMap(kernel: Kernel, fd: number, options: AnyOptions, path?: 
   const actual = mapTypeName(info.type);
   const { type, key, value } = options;
   const isOpaque = key === undefined && value === undefined;
-  // Key and value alone are what a KeyedMap of single values needs.
-  const fits = type === undefined ? isOpaque || (isKeyed(actual) && !perCpuTypes.has(info.type)) : type === actual;
+  const fits = type === undefined ? isOpaque || singleValued.has(actual) : type === actual;
   if (!fits) throw mismatch(info, `it is a ${actual}; got type ${type === undefined ? "none" : `"${type}"`}`);
   const family: Family | undefined = families[actual];
   if (family === undefined) {
@@ -159,14 +159,10 @@ const mapOfMaps: Family = {
     const { inner = {} } = options;
     const innerOptions = "fd" in inner ? (optionsOf.get(inner) ?? {}) : inner;
     const fallback = opened.info.key_size === u32.size ? u32 : undefined;
-    return new MapOfMaps(opened, keyCodec(opened, options, fallback), (fd) => {
-      try {
-        return openMap(opened.kernel, fd, innerOptions);
-      } catch (error) {
-        opened.kernel.close(fd);
-        throw error;
-      }
-    });
+    const { kernel } = opened;
+    return new MapOfMaps(opened, keyCodec(opened, options, fallback), (fd) =>
+      closingOnFailure(kernel, fd, () => openMap(kernel, fd, innerOptions)),
+    );
   },
 };
 const devices: Family = {
@@ -261,18 +257,8 @@ const families: Readonly<Record<MapTypeName, Family>> = {
 /** kernel.perf_event_max_stack, unless somebody has changed it. */
 const DEFAULT_DEPTH = 127;
 
-/** Types whose class is a KeyedMap with the codecs that options give. */
-const isKeyed = (type: MapTypeName): boolean =>
-  [
-    "array",
-    "percpu_array",
-    "hash",
-    "percpu_hash",
-    "lru_hash",
-    "lru_percpu_hash",
-    "lpm_trie",
-    "cgroup_storage",
-  ].includes(type);
+/** Types whose class is a KeyedMap of single values: key and value alone say how to read them. */
+const singleValued: ReadonlySet<MapTypeName> = new Set(["array", "hash", "lru_hash", "lpm_trie", "cgroup_storage"]);
 
 function keyCodec(opened: OpenedMap, { key }: AnyOptions, fallback?: Codec<unknown>): Codec<unknown> {
   const { info } = opened;

@@ -1,6 +1,7 @@
 // What changes in a map, found by reading it again and again.
 
 import { shown } from "../../codec/codec.ts";
+import { LONGEST_TIMER } from "../waiter.ts";
 import type { MapEntries } from "./walk.ts";
 
 export interface WatchOptions {
@@ -25,8 +26,6 @@ interface Watched<K, V> {
 }
 
 const DEFAULT_INTERVAL = 1000;
-/** Milliseconds of the longest timer that there is. */
-const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Changes since the call, until the signal aborts or the map is closed. */
 export function watchEntries<K, V>(
