@@ -468,6 +468,21 @@ const refusals: readonly Refusal[] = [
     error: "EACCES",
     line: "R2 is not a known constant'",
   },
+  {
+    fact: "a record of 2^32 + 8 bytes, of which 32 bits count, is written at 8",
+    items: ({ ring }) => [
+      loadMapFd(r1, ring),
+      asm.loadImm64(r2, (1n << 32n) + 8n),
+      mov(r3, 0),
+      call(helpers.BPF_FUNC_ringbuf_reserve),
+      jump("jeq", r0, 0, "out"),
+      store("b", r0, 8, 0),
+      label("out"),
+      ...finish,
+    ],
+    error: "EACCES",
+    line: "R0 min value is outside of the allowed memory range",
+  },
 
   {
     fact: "a function is called at an address that is none",

@@ -108,6 +108,7 @@ interface Call {
   readonly id: number;
   readonly prototype: Prototype;
   map: VerifierMap | undefined;
+  /** The low 32 bits of the constant size: helpers take no more of it, or give NULL. */
   recordSize: number;
   /** Reference that an argument has. */
   reference: number;
@@ -186,7 +187,7 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       if (!isScalar(value)) denyType(value, register, "scalar");
       if (!scalars.isConstant(value)) deny("helper-argument", `R${register} is not a known constant'`, register);
       walk.needExact(value);
-      call.recordSize = Number(value.bits.value);
+      call.recordSize = Number(BigInt.asUintN(32, value.bits.value));
       return;
     case "record":
       expectKind(value, register, "ringbuf_mem");
