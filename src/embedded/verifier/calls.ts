@@ -350,6 +350,9 @@ function checkConstantString(value: Value, register: number): void {
   }
   const start = value.offset + Number(scalars.numberOf(value.variable));
   if (start < 0) deny("map-value-bounds", `R${register} min value is outside of the allowed memory range`, register);
+  if (map.type === BPF_MAP_TYPE_ARRAY && map.maxEntries !== 1) {
+    throw new Refusal(ENOTSUPP, "helper-argument", "direct value access on string failed", register);
+  }
   for (let at = start; at < Math.min(map.valueSize, start + MAX_STRING); at++) {
     if (map.contents(at, 1) === 0n) return;
   }
