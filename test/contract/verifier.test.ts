@@ -250,6 +250,12 @@ const refusals: readonly Refusal[] = [
     error: "EACCES",
     line: "R0 pointer += pointer prohibited",
   },
+  {
+    fact: "0 is subtracted from the pointer to a map",
+    items: ({ hash }) => [loadMapFd(r1, hash), asm.alu64("sub", r1, 0), ...finish],
+    error: "EACCES",
+    line: "R1 pointer arithmetic on map_ptr prohibited",
+  },
 
   {
     fact: "a value is read without a NULL check",
