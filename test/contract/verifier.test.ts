@@ -264,6 +264,19 @@ const refusals: readonly Refusal[] = [
     line: "R0 invalid mem access 'map_value_or_null'",
   },
   {
+    fact: "a value is read that was compared with a register that is 0, and not with an immediate",
+    items: (maps) => [
+      mov(r6, 0),
+      ...lookup(maps),
+      jump("jeq", r0, r6, "out"),
+      ldx("dw", r0, r0, 0),
+      label("out"),
+      ...finish,
+    ],
+    error: "EACCES",
+    line: "R0 invalid mem access 'map_value_or_null'",
+  },
+  {
     fact: "a value is read where it was found to be NULL",
     items: (maps) => [...lookup(maps), jump("jne", r0, 0, "there"), ldx("dw", r0, r0, 0), label("there"), ...finish],
     error: "EACCES",
