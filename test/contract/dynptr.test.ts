@@ -246,6 +246,24 @@ contract("the check for NULL of a dynptr's memory releases nothing", (kernel, { 
   ]);
 });
 
+contract("of the length that bpf_dynptr_data is asked for, 32 bits count: 2^32 + 8 bytes are 8", (kernel, { open }) => {
+  const map = bytes16(kernel, open);
+  const readAt = (offset: number): asm.Item[] => [
+    ...fromMap(map, 16),
+    ...stackAt(r1, -16),
+    mov(r2, 0),
+    asm.loadImm64(r3, (1n << 32n) + 8n),
+    call(helpers.BPF_FUNC_dynptr_data),
+    jump("jeq", r0, 0, "out"),
+    ldx("b", r0, r0, offset),
+    mov(r0, 1),
+    label("out"),
+    exit(),
+  ];
+  expect(returned(kernel, open, readAt(7))).toBe(1);
+  expect(refusal(kernel, readAt(8))).toEqual(["EACCES", "R0 min value is outside of the allowed memory range"]);
+});
+
 contract("a dynptr lies at a constant offset that is a multiple of 8, with 16 bytes behind it", (kernel, { open }) => {
   const map = bytes16(kernel, open);
   const at = (offset: number) => refusal(kernel, [...fromMap(map, 8, { at: offset }), mov(r0, 0), exit()]);

@@ -3,6 +3,8 @@
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
+import { BPF_MAP_FREEZE, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
+import { BPF_F_RDONLY_PROG } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_RINGBUF } from "../../src/uapi/map-types.ts";
 import {
@@ -11,7 +13,7 @@ import {
   BPF_PROG_TYPE_XDP,
 } from "../../src/uapi/program-types.ts";
 import { contract } from "./contract.ts";
-import { create } from "./maps.ts";
+import { create, u32 } from "./maps.ts";
 import { load, refusal } from "./programs.ts";
 
 const {
@@ -62,7 +64,7 @@ const lookup = ({ hash }: Maps): readonly asm.Item[] => [
 ];
 
 /** r0 = the value of a constant key in the array. */
-const lookupConstant = ({ array }: Maps, key: number): readonly asm.Item[] => [
+const lookupConstant = ({ array }: Pick<Maps, "array">, key: number): readonly asm.Item[] => [
   store("w", r10, -8, key),
   mov(r2, r10),
   add(r2, -8),
@@ -248,10 +250,29 @@ const refusals: readonly Refusal[] = [
     error: "EACCES",
     line: "R0 pointer += pointer prohibited",
   },
+  {
+    fact: "0 is subtracted from the pointer to a map",
+    items: ({ hash }) => [loadMapFd(r1, hash), asm.alu64("sub", r1, 0), ...finish],
+    error: "EACCES",
+    line: "R1 pointer arithmetic on map_ptr prohibited",
+  },
 
   {
     fact: "a value is read without a NULL check",
     items: (maps) => [...lookup(maps), ldx("dw", r0, r0, 0), exit()],
+    error: "EACCES",
+    line: "R0 invalid mem access 'map_value_or_null'",
+  },
+  {
+    fact: "a value is read that was compared with a register that is 0, and not with an immediate",
+    items: (maps) => [
+      mov(r6, 0),
+      ...lookup(maps),
+      jump("jeq", r0, r6, "out"),
+      ldx("dw", r0, r0, 0),
+      label("out"),
+      ...finish,
+    ],
     error: "EACCES",
     line: "R0 invalid mem access 'map_value_or_null'",
   },
@@ -468,6 +489,21 @@ const refusals: readonly Refusal[] = [
     error: "EACCES",
     line: "R2 is not a known constant'",
   },
+  {
+    fact: "a record of 2^32 + 8 bytes, of which 32 bits count, is written at 8",
+    items: ({ ring }) => [
+      loadMapFd(r1, ring),
+      asm.loadImm64(r2, (1n << 32n) + 8n),
+      mov(r3, 0),
+      call(helpers.BPF_FUNC_ringbuf_reserve),
+      jump("jeq", r0, 0, "out"),
+      store("b", r0, 8, 0),
+      label("out"),
+      ...finish,
+    ],
+    error: "EACCES",
+    line: "R0 min value is outside of the allowed memory range",
+  },
 
   {
     fact: "a function is called at an address that is none",
@@ -645,6 +681,31 @@ for (const { fact, type = BPF_PROG_TYPE_SOCKET_FILTER, items } of accepted) {
     open(load(kernel, items(openMaps(kernel, open)), { prog_type: type }));
   });
 }
+
+// Linux knows the content of an array of one element only, and takes no other that it should know.
+contract("a known place of a frozen read-only array of two elements is not read", (kernel, { open }) => {
+  const map_fd = open(create(kernel, { max_entries: 2, map_flags: BPF_F_RDONLY_PROG }));
+  const text = new TextEncoder().encode("abcdefgh");
+  expect(kernel.bpf(BPF_MAP_UPDATE_ELEM, { map_fd, key: u32(1), value: text, flags: 0 })).toBe(0);
+  expect(kernel.bpf(BPF_MAP_FREEZE, { map_fd })).toBe(0);
+  const second = [...lookupConstant({ array: map_fd }, 1), jump("jeq", r0, 0, "out")];
+  const read = [...second, ldx("b", r0, r0, 0), label("out"), ...finish];
+  expect(refusal(kernel, read)[0]).toBe("ENOTSUPP");
+  const compare = [
+    ...second,
+    mov(r1, r10),
+    add(r1, -8),
+    mov(r2, 8),
+    mov(r3, r0),
+    call(helpers.BPF_FUNC_strncmp),
+    label("out"),
+    ...finish,
+  ];
+  expect(refusal(kernel, [store("dw", r10, -8, 0), ...compare])).toEqual([
+    "ENOTSUPP",
+    "direct value access on string failed",
+  ]);
+});
 
 function openMaps(kernel: Kernel, open: (result: number) => number): Maps {
   return {

@@ -164,7 +164,7 @@ function compute(
     deny("pointer-arithmetic", `R${dst} 32-bit pointer arithmetic prohibited`, dst);
   }
   const register = isPointer(left) ? dst : src;
-  checkMovable(base, amount as Scalar, register);
+  checkMovable(base, amount as Scalar, code, register);
   if (bitwise.includes(code)) {
     deny("pointer-arithmetic", `R${dst} bitwise operator ${symbol} on pointer prohibited`, dst);
   }
@@ -185,12 +185,12 @@ function compute(
 }
 
 /** Refuses pointers that cannot be moved, and distances that are out of all bounds. */
-function checkMovable(base: Pointer, amount: Scalar, register: number): void {
+function checkMovable(base: Pointer, amount: Scalar, code: number, register: number): void {
   if (base.nullable) {
     const words = `R${register} pointer arithmetic on ${typeName(base)} prohibited, null-check it first`;
     deny("null-check", words, register);
   }
-  const fixed = base.kind === "map_ptr" && scalars.isZero(amount);
+  const fixed = base.kind === "map_ptr" && code === insn.BPF_ADD && scalars.isZero(amount);
   if (base.kind === "pkt_end" || isSocket(base.kind) || (base.kind === "map_ptr" && !fixed)) {
     deny("pointer-arithmetic", `R${register} pointer arithmetic on ${typeName(base)} prohibited`, register);
   }

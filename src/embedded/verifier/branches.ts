@@ -48,10 +48,13 @@ export function branch(walk: Walk, instruction: Instruction): Branch {
   }
   const equality = code === insn.BPF_JEQ || code === insn.BPF_JNE;
   if (wide && equality && isPointer(left) && isScalar(right) && scalars.isZero(right)) {
-    if (fromRegister) walk.needExact(right);
     const { id, nullable } = left;
-    if (!nullable && neverNull.includes(left.kind)) return { certain: code === insn.BPF_JNE, refine: () => {} };
-    if (nullable)
+    if (!nullable && neverNull.includes(left.kind)) {
+      if (fromRegister) walk.needExact(right);
+      return { certain: code === insn.BPF_JNE, refine: () => {} };
+    }
+    // Linux learns it from an immediate 0 only.
+    if (nullable && !fromRegister)
       return { certain: undefined, refine: (state, taken) => settleNull(state, id, taken === (code === insn.BPF_JEQ)) };
   }
   if (wide && fromRegister && isPacket(left) && isPacket(right)) {

@@ -2,15 +2,13 @@
 // until another turn changes nothing that was not allowed for. Numbers that differ from turn to turn and decided nothing are widened.
 // Linux: kernel/bpf/verifier.c, push_callback_call, prepare_func_exit, widen_imprecise_scalars
 
-import { E2BIG } from "../../uapi/errno.ts";
 import * as helperIds from "../../uapi/helper-ids.ts";
-import { MAX_CALL_FRAMES } from "../../uapi/insn.ts";
 import type { CallbackArgument } from "../helpers/prototypes.ts";
 import { type Checkpoint, sameCall } from "./checkpoint.ts";
-import { deny, Refusal, reject } from "./refusal.ts";
+import { deny, reject } from "./refusal.ts";
 import { checkReturn } from "./return-value.ts";
 import * as scalars from "./scalar.ts";
-import { copyState, type Frame, framePlaces, newFrame, registerPlace, type State, slotPlace } from "./state.ts";
+import { copyState, enterFrame, type Frame, newFrame, registerPlace, type State, slotPlace } from "./state.ts";
 import { isScalar, type Pointer, pointer, type Value } from "./values.ts";
 import type { Walk } from "./walk.ts";
 
@@ -47,10 +45,6 @@ export function enterCallback(
       return undefined;
     }
   }
-  const { frames } = walk.state;
-  if (frames.length >= MAX_CALL_FRAMES) {
-    throw new Refusal(E2BIG, "call-depth", `the call stack of ${frames.length + 1} frames is too deep`);
-  }
   const { start } = caller.registers[2] as Pointer;
   const state = copyState(walk.state);
   const callee = newFrame(walk.structure.subprogramOf[start]!, walk.at, true);
@@ -58,10 +52,8 @@ export function enterCallback(
     callee.registers[index + 1] = argumentOf(walk, caller, argument);
     callee.madeAt[index + 1] = walk.at;
   });
-  callee.registers[10] = pointer("fp", { frame: frames.length });
-  state.written |= framePlaces(frames.length);
-  state.frames[frames.length - 1]!.callbacks++;
-  state.frames.push(callee);
+  state.frames.at(-1)!.callbacks++;
+  enterFrame(state, callee);
   state.callbacks++;
   caller.callbacks = 0;
   return { state, start };

@@ -2,10 +2,9 @@
 // Linux: kernel/bpf/verifier.c, check_helper_call, check_func_arg, check_func_call, prepare_func_exit
 
 import type { Instruction } from "../../asm/instruction.ts";
-import { E2BIG, ENOTSUPP } from "../../uapi/errno.ts";
+import { ENOTSUPP } from "../../uapi/errno.ts";
 import { BPF_F_INNER_MAP, BPF_F_RDONLY_PROG } from "../../uapi/flags.ts";
 import * as helperIds from "../../uapi/helper-ids.ts";
-import * as insn from "../../uapi/insn.ts";
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_BLOOM_FILTER,
@@ -28,7 +27,7 @@ import { checkHelperMemory, checkUnmodified, denyMemoryType } from "./memory.ts"
 import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { constantKey } from "./stack.ts";
-import { type Dynptr, framePlaces, newFrame } from "./state.ts";
+import { type Dynptr, enterFrame, newFrame } from "./state.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
 import { isPacket, isPointer, isScalar, isSocket, type Pointer, pointer, typeName, type Value } from "./values.ts";
 import type { VerifierMap } from "./verify.ts";
@@ -67,23 +66,16 @@ export function callHelper(walk: Walk, { imm: id, dst, src, off }: Instruction):
 /** Enters a subprogram with the same arguments. */
 export function callSubprogram(walk: Walk, { dst, off, imm }: Instruction): void {
   if (dst !== 0 || off !== 0) reject("opcode", "BPF_CALL uses reserved fields");
-  const { frames } = walk.state;
-  if (frames.length >= insn.MAX_CALL_FRAMES) {
-    const words = `the call stack of ${frames.length + 1} frames is too deep`;
-    throw new Refusal(E2BIG, "call-depth", words);
-  }
   const target = walk.at + 1 + imm;
   const caller = walk.frame;
   const callee = newFrame(walk.structure.subprogramOf[target]!, walk.at + 1);
+  enterFrame(walk.state, callee);
   for (let register = 1; register <= 5; register++) {
     callee.registers[register] = caller.registers[register];
     callee.madeAt[register] = caller.madeAt[register]!;
     caller.registers[register] = undefined;
   }
   caller.registers[0] = undefined;
-  callee.registers[10] = pointer("fp", { frame: frames.length });
-  walk.state.written |= framePlaces(frames.length);
-  frames.push(callee);
 }
 
 /** Leaves the subprogram; gives the slot to go on at. */
@@ -108,6 +100,7 @@ interface Call {
   readonly id: number;
   readonly prototype: Prototype;
   map: VerifierMap | undefined;
+  /** The low 32 bits of the constant size: helpers take no more of it, or give NULL. */
   recordSize: number;
   /** Reference that an argument has. */
   reference: number;
@@ -186,7 +179,7 @@ function checkArgument(walk: Walk, call: Call, argument: Argument, register: num
       if (!isScalar(value)) denyType(value, register, "scalar");
       if (!scalars.isConstant(value)) deny("helper-argument", `R${register} is not a known constant'`, register);
       walk.needExact(value);
-      call.recordSize = Number(value.bits.value);
+      call.recordSize = Number(BigInt.asUintN(32, value.bits.value));
       return;
     case "record":
       expectKind(value, register, "ringbuf_mem");
@@ -349,6 +342,9 @@ function checkConstantString(value: Value, register: number): void {
   }
   const start = value.offset + Number(scalars.numberOf(value.variable));
   if (start < 0) deny("map-value-bounds", `R${register} min value is outside of the allowed memory range`, register);
+  if (map.type === BPF_MAP_TYPE_ARRAY && map.maxEntries !== 1) {
+    throw new Refusal(ENOTSUPP, "helper-argument", "direct value access on string failed", register);
+  }
   for (let at = start; at < Math.min(map.valueSize, start + MAX_STRING); at++) {
     if (map.contents(at, 1) === 0n) return;
   }

@@ -235,19 +235,19 @@ class Search {
     this.jumps++;
     if (opcode === CALL) {
       this.note("called");
-      if (!isLocalCall(instruction)) checkUnlocked(walk, instruction);
-      if (!isLocalCall(instruction)) {
-        if (isKernelFunctionCall(instruction)) {
-          callKernelFunction(walk, instruction);
-          return walk.at + 1;
-        }
-        const callback = callHelper(walk, instruction);
-        if (callback) this.wait(callback.state, callback.start);
-        if (isTailCall(instruction) && walk.depth > 0) this.leaveByTailCall();
+      if (isLocalCall(instruction)) {
+        callSubprogram(walk, instruction);
+        return walk.at + 1 + imm;
+      }
+      checkUnlocked(walk, instruction);
+      if (isKernelFunctionCall(instruction)) {
+        callKernelFunction(walk, instruction);
         return walk.at + 1;
       }
-      callSubprogram(walk, instruction);
-      return walk.at + 1 + imm;
+      const callback = callHelper(walk, instruction);
+      if (callback) this.wait(callback.state, callback.start);
+      if (isTailCall(instruction) && walk.depth > 0) this.leaveByTailCall();
+      return walk.at + 1;
     }
     if (opcode === EXIT) {
       if (dst !== 0 || src !== 0 || imm !== 0) reject("opcode", "BPF_EXIT uses reserved fields");

@@ -1,12 +1,14 @@
 // Loads and stores through each kind of pointer, by instructions and by helpers.
 // Linux: kernel/bpf/verifier.c, check_mem_access, check_helper_mem_access
 
+import { ENOTSUPP } from "../../uapi/errno.ts";
 import { BPF_F_RDONLY_PROG, BPF_F_STRICT_ALIGNMENT, BPF_F_WRONLY_PROG } from "../../uapi/flags.ts";
+import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
 import type { SpecialFieldKind } from "../btf-fields.ts";
 import { bpfSock } from "../context.ts";
 import { findField } from "../programs/model.ts";
 import { socketFields } from "../programs/socket.ts";
-import { deny, reject } from "./refusal.ts";
+import { deny, Refusal, reject } from "./refusal.ts";
 import * as scalars from "./scalar.ts";
 import { giveStackToHelper, loadStack, storeStack } from "./stack.ts";
 import { MAX_DIRECT_VALUE_OFFSET } from "./structure.ts";
@@ -33,7 +35,7 @@ export function load(walk: Walk, access: Access): Value {
   switch (base.kind) {
     case "map_value":
       checkMapValue(base, register, offset, size, "read");
-      return extend(constantContent(base, offset, size) ?? scalars.ofSize(size));
+      return extend(constantContent(base, register, offset, size) ?? scalars.ofSize(size));
     case "map_key":
       checkRegion(base, register, offset, size, base.map!.keySize);
       break;
@@ -291,10 +293,14 @@ function denyContext(register: number, offset: number, size: number): never {
   deny("context", `invalid bpf_context access off=${offset} size=${size}`, register);
 }
 
-/** Content of a frozen map that programs cannot write. */
-function constantContent(base: Pointer, offset: number, size: number): Value | undefined {
+/** Content of a frozen map that programs cannot write. Of an array, Linux knows it where there is one element. */
+function constantContent(base: Pointer, register: number, offset: number, size: number): Value | undefined {
   const map = base.map!;
   if (!map.frozen || (map.flags & BPF_F_RDONLY_PROG) === 0 || !scalars.isConstant(base.variable)) return undefined;
+  if (map.type === BPF_MAP_TYPE_ARRAY && map.maxEntries !== 1) {
+    const words = `direct value access to an array of one element only, max_entries=${map.maxEntries}`;
+    throw new Refusal(ENOTSUPP, "map-permission", words, register);
+  }
   const value = map.contents?.(base.offset + offset + Number(scalars.numberOf(base.variable)), size);
   return value === undefined ? undefined : scalars.constant(value);
 }

@@ -22,7 +22,7 @@ export interface Scalar {
   /** Scalars with the same id, unless 0, hold the same number, but for what was added to each. */
   readonly id: number;
   readonly added: Added | undefined;
-  /** Places at the last checkpoint on whose exact content this knowledge rests: see precision.ts. */
+  /** Places at the last checkpoint on whose exact content this knowledge rests: see checkpoint.ts. */
   readonly origins: bigint;
 }
 

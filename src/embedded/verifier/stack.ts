@@ -160,12 +160,10 @@ export function giveStackToHelper(
   if (access.write) storeBytes(walk, base.frame, extent, MISC, overwritten);
 }
 
-/** Makes 16 bytes of stack, whose first slot is `index`, a dynptr of this id. */
+/** Makes 16 bytes of stack, which were just stored to and whose first slot is `index`, a dynptr of this id. */
 export function beginDynptr(walk: Walk, frame: number, index: number, dynptr: Omit<Dynptr, "isFirst">): void {
   for (const half of [index, index - 1]) {
-    endDynptr(walk, frame, half);
     walk.state.frames[frame]!.stack[half] = { types: 0, dynptr: { ...dynptr, isFirst: half === index } };
-    walk.state.written |= slotPlace(frame, half);
   }
 }
 

@@ -1,9 +1,11 @@
 // What the verifier knows at one point of one path: the call frames with their registers and stacks, and the references held.
 // Values and slots never change, so that a copy of a state shares them.
 
-import { MAX_BPF_STACK } from "../../uapi/insn.ts";
+import { E2BIG } from "../../uapi/errno.ts";
+import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "../../uapi/insn.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { isPointer, isScalar, print, type Value } from "./values.ts";
+import { Refusal } from "./refusal.ts";
+import { isPointer, isScalar, pointer, print, type Value } from "./values.ts";
 import type { VerifierMap } from "./verify.ts";
 
 /** What a byte of the stack holds. */
@@ -93,6 +95,17 @@ export function newFrame(subprogram: number, returnTo: number, isCallback = fals
   };
 }
 
+/** Enters a function, which gets a stack of its own. */
+export function enterFrame(state: State, callee: Frame): void {
+  const { frames } = state;
+  if (frames.length >= MAX_CALL_FRAMES) {
+    throw new Refusal(E2BIG, "call-depth", `the call stack of ${frames.length + 1} frames is too deep`);
+  }
+  callee.registers[10] = pointer("fp", { frame: frames.length });
+  state.written |= framePlaces(frames.length);
+  frames.push(callee);
+}
+
 export const copyState = (state: State): State => ({ ...state, frames: state.frames.map(copyFrame) });
 
 /** Replaces every value, in registers and spilled, that `change` gives another for. */
@@ -127,7 +140,7 @@ const FRAME_PLACES = (1n << BigInt(PLACES_PER_FRAME)) - 1n;
 
 export const registerPlace = (frame: number, register: number): bigint => bits[frame * PLACES_PER_FRAME + register]!;
 export const slotPlace = (frame: number, slot: number): bigint => bits[frame * PLACES_PER_FRAME + 10 + slot]!;
-export const framePlaces = (frame: number): bigint => FRAME_PLACES << BigInt(frame * PLACES_PER_FRAME);
+const framePlaces = (frame: number): bigint => FRAME_PLACES << BigInt(frame * PLACES_PER_FRAME);
 
 /** The registers and slots of the innermost frame, or of the one given: `R1=ctx() R10=fp0 fp-8=5`. */
 export function printState(state: State, number = state.frames.length - 1): string {
