@@ -76,11 +76,14 @@ function loadBtf(kernel: Kernel, spec: ObjectSpec): number | undefined {
   throw failed(-fd, commands.BPF_BTF_LOAD, { subject: spec.name });
 }
 
-/** Puts maps and programs into the slots where the object wants them. A program that is not loaded leaves its slot empty. */
+/**
+ * Puts maps and programs into the slots where the object wants them. A program that is not loaded leaves its slot empty; a map of
+ * maps that was pinned before keeps what is in it.
+ */
 function fill({ name, values = [] }: MapSpec, { maps, programs }: Loaded): void {
   const map = maps[name];
   for (const { index, name: wanted } of values) {
-    if (map instanceof MapOfMaps) map.set(index, maps[wanted]!);
+    if (map instanceof MapOfMaps && map.pinPath === undefined) map.set(index, maps[wanted]!);
     const program = programs[wanted];
     if (map instanceof ProgramArrayMap && program !== undefined) map.set(index, program);
   }

@@ -200,6 +200,21 @@ describe("objects", () => {
     expect(namesIn(kernel, pins)).toEqual([]);
   });
 
+  contract("a map of maps that is reused keeps the maps in it", (kernel, { pins }) => {
+    const read = readObject(readFileSync("test/fixtures/inner-maps.bpf.o"), "inner-maps.bpf.o");
+    const spec = { ...read, maps: { ...read.maps, outer: { ...read.maps.outer!, pinByName: true } } };
+    type Outer = { outer: { get(index: number): HashMap<number, bigint>; unpin(): void }; inner: BpfMap };
+    using first = BpfObject.load(kernel, spec, { pinRoot: pins });
+    using again = BpfObject.load(kernel, spec, { pinRoot: pins });
+    using kept = (again.maps as never as Outer).outer.get(0);
+    expect(kept.id).toBe((first.maps as never as Outer).inner.id);
+    (first.maps as never as Outer).outer.unpin();
+    using other = BpfObject.load(kernel, spec, { pinRoot: pins });
+    using fresh = (other.maps as never as Outer).outer.get(0);
+    expect(fresh.id).toBe((other.maps as never as Outer).inner.id);
+    (other.maps as never as Outer).outer.unpin();
+  });
+
   contract("inner maps and what is in a map of maps at first", (kernel) => {
     using object = BpfObject.load(kernel, readFileSync("test/fixtures/inner-maps.bpf.o"), { name: "inner-maps.bpf.o" });
     const { outer, inner } = object.maps as never as {
