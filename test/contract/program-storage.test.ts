@@ -14,26 +14,8 @@ import { contract, outcome } from "./contract.ts";
 import { create, get, type MapCreate, u32 } from "./maps.ts";
 import { frame, load, refusal, testRun } from "./programs.ts";
 
-const {
-  r0,
-  r1,
-  r2,
-  r3,
-  r4,
-  r6,
-  r7,
-  r10,
-  add,
-  mov,
-  load: ldx,
-  store,
-  exit,
-  call,
-  jump,
-  label,
-  loadMapFd,
-  loadMapValue,
-} = asm;
+const { r0, r1, r2, r3, r4, r6, r7, r10 } = asm;
+const { add, mov, load: ldx, store, exit, call, jump, label, loadMapFd, loadMapValue } = asm;
 
 const cgroupSkb = { prog_type: BPF_PROG_TYPE_CGROUP_SKB };
 const classifier = { prog_type: BPF_PROG_TYPE_SCHED_CLS };
