@@ -153,7 +153,7 @@ function program({ ringbuf, userRingbuf, array, hash, queue }: Maps): asm.Item[]
     loadMapValue(r1, array, 0),
     mov(r2, 64),
     mov(r3, r6),
-    mov(r4, 0),
+    asm.load("w", r4, r1, 40),
     mov(r5, 0),
     call(helpers.BPF_FUNC_dynptr_read),
     mov(r0, 0),
