@@ -5,6 +5,7 @@ import { type BuildableType, buildBtf } from "../../src/btf/build.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import * as types from "../../src/uapi/map-types.ts";
+import { array, int, pointer } from "./btf-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, u32 } from "./maps.ts";
 
@@ -37,16 +38,6 @@ const UPTR_TO_HUGE = 30;
 /** The id of a case's first type. */
 const VALUE = 31;
 
-const int = (name: string, size: number): BuildableType => ({
-  kind: "int",
-  name,
-  size,
-  bits: size * 8,
-  offset: 0,
-  signed: false,
-  char: false,
-  bool: false,
-});
 const words = (count: number): Member[] => Array.from({ length: count }, (_, index) => [U64, 8 * index]);
 const struct = (name: string, size: number, members: readonly Member[]): BuildableType => ({
   kind: "struct",
@@ -59,14 +50,6 @@ const struct = (name: string, size: number, members: readonly Member[]): Buildab
     bitSize: 0,
   })),
 });
-const array = (type: number, length: number): BuildableType => ({
-  kind: "array",
-  name: "",
-  type,
-  indexType: U32,
-  length,
-});
-const pointer = (type: number): BuildableType => ({ kind: "ptr", name: "", type });
 const tagged = (name: string, type = TARGET): BuildableType => ({ kind: "type_tag", name, type });
 
 const common: readonly BuildableType[] = [

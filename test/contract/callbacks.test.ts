@@ -8,7 +8,7 @@ import { BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_F_ZERO_SEED } from "../../src
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import { contract } from "./contract.ts";
-import { functionsOf } from "./functions.ts";
+import { callWithCallback, functionsOf } from "./functions.ts";
 import { create, get, keys, set, u32 } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
 
@@ -29,26 +29,11 @@ const refused = (kernel: Kernel, open: Open, items: asm.Item[], linkage?: "stati
   refusal(kernel, items, functionsOf(kernel, open, items, linkage));
 
 /** r0 = bpf_loop(turns, callback, &fp-8, flags); fp-8 is 0 before. */
-const loop = (turns: number, flags = 0): asm.Item[] => [
-  store("dw", r10, -8, 0),
-  mov(r1, turns),
-  loadFunction(r2, "callback"),
-  mov(r3, r10),
-  add(r3, -8),
-  mov(r4, flags),
-  call(helpers.BPF_FUNC_loop),
-];
+const loop = (turns: number, flags = 0): asm.Item[] => callWithCallback(helpers.BPF_FUNC_loop, mov(r1, turns), flags);
 
 /** r0 = bpf_for_each_map_elem(map, callback, &fp-8, flags); fp-8 is 0 before. */
-const forEach = (map: number, flags = 0): asm.Item[] => [
-  store("dw", r10, -8, 0),
-  loadMapFd(r1, map),
-  loadFunction(r2, "callback"),
-  mov(r3, r10),
-  add(r3, -8),
-  mov(r4, flags),
-  call(helpers.BPF_FUNC_for_each_map_elem),
-];
+const forEach = (map: number, flags = 0): asm.Item[] =>
+  callWithCallback(helpers.BPF_FUNC_for_each_map_elem, loadMapFd(r1, map), flags);
 
 /** The callback's end: go on, or stop. */
 const goOn = [mov(r0, 0), exit()];

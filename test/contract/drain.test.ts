@@ -7,7 +7,7 @@ import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT } from "../../src/uapi/fl
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_USER_RINGBUF } from "../../src/uapi/map-types.ts";
 import { contract, outcome } from "./contract.ts";
-import { functionsOf } from "./functions.ts";
+import { callWithCallback, functionsOf } from "./functions.ts";
 import { create, get } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
 
@@ -20,7 +20,7 @@ const SIZE = 4096;
 const ring = (kernel: Kernel, open: Open): number =>
   open(create(kernel, { map_type: BPF_MAP_TYPE_USER_RINGBUF, key_size: 0, value_size: 0, max_entries: SIZE }));
 
-/** Writes samples of 8 bytes, a number each, with bits beside their length; the producer goes on by `bytes` at the end. */
+/** Writes samples of 8 bytes, a number each, with bits beside their length; then the producer's position is behind them. */
 function produce(kernel: Kernel, map: number, samples: readonly (readonly [value: number, bits: number])[]): void {
   const { pageSize } = kernel.system;
   const mapping = kernel.mmap(map, { offset: pageSize, length: pageSize + 2 * SIZE, writable: true });
@@ -37,15 +37,8 @@ function produce(kernel: Kernel, map: number, samples: readonly (readonly [value
 }
 
 /** r0 = bpf_user_ringbuf_drain(map, callback, &fp-8, flags); fp-8 is 0 before. */
-const drain = (map: number, flags = 0): asm.Item[] => [
-  store("dw", r10, -8, 0),
-  loadMapFd(r1, map),
-  loadFunction(r2, "callback"),
-  mov(r3, r10),
-  add(r3, -8),
-  mov(r4, flags),
-  call(helpers.BPF_FUNC_user_ringbuf_drain),
-];
+const drain = (map: number, flags = 0): asm.Item[] =>
+  callWithCallback(helpers.BPF_FUNC_user_ringbuf_drain, loadMapFd(r1, map), flags);
 
 /** The callback: sum of samples, into the context. */
 const sum = (result: number): asm.Item[] => [

@@ -1,6 +1,6 @@
 // Programs of contract cases that have functions: type information says what each is, as helpers that call them ask for.
 
-import { type Item, program } from "../../src/asm/builder.ts";
+import { add, call, type Item, loadFunction, mov, program, r2, r3, r4, r10, store } from "../../src/asm/builder.ts";
 import { type Instruction, LD_IMM64 } from "../../src/asm/instruction.ts";
 import { type BuildableType, buildBtf } from "../../src/btf/build.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
@@ -29,6 +29,17 @@ export function functionsOf(
     func_info_rec_size: 8,
   };
 }
+
+/** r0 = helper(subject, callback, &fp-8, flags), where `subject` sets r1; fp-8 is 0 before. */
+export const callWithCallback = (helper: number, subject: Item, flags: number): Item[] => [
+  store("dw", r10, -8, 0),
+  subject,
+  loadFunction(r2, "callback"),
+  mov(r3, r10),
+  add(r3, -8),
+  mov(r4, flags),
+  call(helper),
+];
 
 const INT: BuildableType = {
   kind: "int",

@@ -1,7 +1,7 @@
 // Local storage: values that belong to sockets, inodes, tasks and cgroups.
 
 import { expect } from "vitest";
-import { type BuildableType, buildBtf } from "../../src/btf/build.ts";
+import { buildBtf } from "../../src/btf/build.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import type { OwnerKind } from "../../src/embedded/owners.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
@@ -9,6 +9,7 @@ import { BPF_BTF_LOAD, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, BPF_OBJ_PIN 
 import { BPF_EXIST, BPF_F_CLONE, BPF_F_LOCK, BPF_F_NO_PREALLOC, BPF_NOEXIST } from "../../src/uapi/flags.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import { cString } from "../../src/uapi/struct.ts";
+import { array, int } from "./btf-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, creation, get, type MapCreate, nextKey, remove, set, u32 } from "./maps.ts";
 
@@ -22,21 +23,9 @@ const storages: readonly Storage[] = [
   ["cgroup", types.BPF_MAP_TYPE_CGRP_STORAGE, "EBADF"],
 ];
 
-const int = (bits: number): BuildableType => ({
-  kind: "int",
-  name: `u${bits}`,
-  size: bits / 8,
-  bits,
-  offset: 0,
-  signed: false,
-  char: false,
-  bool: false,
-});
-
 /** BTF with u32 (1), u64 (2), u8 (3) and an array of `length` bytes (4). */
 function loadTypes(kernel: Kernel, length = 16): number {
-  const bytes: BuildableType = { kind: "array", name: "", type: 3, indexType: 1, length };
-  const btf = buildBtf([int(32), int(64), int(8), bytes]);
+  const btf = buildBtf([int("u32", 4), int("u64", 8), int("u8", 1), array(3, length)]);
   return kernel.bpf(BPF_BTF_LOAD, { btf, btf_size: btf.length });
 }
 
@@ -196,7 +185,7 @@ for (const [kind, map_type] of storages) {
   contract(`a lock in ${kind} storage is read as 0, and BPF_F_LOCK writes around it`, (kernel, bench) => {
     const member = (name: string, type: number, bitOffset: number) => ({ name, type, bitOffset, bitSize: 0 });
     const btf = buildBtf([
-      int(32),
+      int("u32", 4),
       { kind: "struct", name: "bpf_spin_lock", size: 4, members: [member("val", 1, 0)] },
       { kind: "struct", name: "locked", size: 8, members: [member("lock", 2, 0), member("count", 1, 32)] },
     ]);

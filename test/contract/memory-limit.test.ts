@@ -2,7 +2,7 @@
 
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
-import { type BuildableType, buildBtf } from "../../src/btf/build.ts";
+import { buildBtf } from "../../src/btf/build.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
@@ -11,6 +11,7 @@ import * as helpers from "../../src/uapi/helper-ids.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_SCHED_CLS } from "../../src/uapi/program-types.ts";
 import { randomNumbers } from "../differential/random-program.ts";
+import { array, int } from "./btf-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, type MapCreate, remove, set, u32 } from "./maps.ts";
 import { load, testRun } from "./programs.ts";
@@ -19,17 +20,6 @@ const { r0, r1, r2, r3, r4, mov, load: ldx, exit, call, jump, label, loadMapFd }
 
 const LIMIT = 2 << 20;
 const MAX_VALUE = 4096;
-
-const int = (bits: number): BuildableType => ({
-  kind: "int",
-  name: `u${bits}`,
-  size: bits / 8,
-  bits,
-  offset: 0,
-  signed: false,
-  char: false,
-  bool: false,
-});
 
 /** Shapes of maps, by a random size of values and number of entries; the rest of a value stays zero. */
 type Shape = (valueSize: number, entries: number) => MapCreate;
@@ -92,7 +82,7 @@ const ownerKinds = ["socket", "inode", "task", "cgroup"] as const;
 
 /** BTF with an int of 32 bits, 1, and an array of that, 2, as long as the largest value. */
 function loadTypes(kernel: Kernel): number {
-  const btf = buildBtf([int(32), { kind: "array", name: "", type: 1, indexType: 1, length: MAX_VALUE / 4 }]);
+  const btf = buildBtf([int("u32", 4), array(1, MAX_VALUE / 4)]);
   return kernel.bpf(commands.BPF_BTF_LOAD, { btf, btf_size: btf.length });
 }
 

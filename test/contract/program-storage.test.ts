@@ -2,37 +2,20 @@
 
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
-import { type BuildableType, buildBtf } from "../../src/btf/build.ts";
+import { buildBtf } from "../../src/btf/build.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import { BPF_BTF_LOAD, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
 import { BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_CGROUP_SKB, BPF_PROG_TYPE_SCHED_CLS } from "../../src/uapi/program-types.ts";
+import { array, int } from "./btf-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, get, type MapCreate, u32 } from "./maps.ts";
 import { frame, load, refusal, testRun } from "./programs.ts";
 
-const {
-  r0,
-  r1,
-  r2,
-  r3,
-  r4,
-  r6,
-  r7,
-  r10,
-  add,
-  mov,
-  load: ldx,
-  store,
-  exit,
-  call,
-  jump,
-  label,
-  loadMapFd,
-  loadMapValue,
-} = asm;
+const { r0, r1, r2, r3, r4, r6, r7, r10 } = asm;
+const { add, mov, load: ldx, store, exit, call, jump, label, loadMapFd, loadMapValue } = asm;
 
 const cgroupSkb = { prog_type: BPF_PROG_TYPE_CGROUP_SKB };
 const classifier = { prog_type: BPF_PROG_TYPE_SCHED_CLS };
@@ -42,20 +25,9 @@ const SK = 168;
 const runStorage = (kernel: Kernel, map_type: number, attr: MapCreate = {}): number =>
   create(kernel, { map_type, key_size: 16, max_entries: 0, ...attr });
 
-const int = (bits: number): BuildableType => ({
-  kind: "int",
-  name: `u${bits}`,
-  size: bits / 8,
-  bits,
-  offset: 0,
-  signed: false,
-  char: false,
-  bool: false,
-});
-
 /** Storage of sockets with values of u64. */
 function socketStorage(kernel: Kernel, open: (fd: number) => number): number {
-  const btf = buildBtf([int(32), int(64)]);
+  const btf = buildBtf([int("u32", 4), int("u64", 8)]);
   const btf_fd = open(kernel.bpf(BPF_BTF_LOAD, { btf, btf_size: btf.length }));
   const typed = { btf_fd, btf_key_type_id: 1, btf_value_type_id: 2 };
   const map_type = types.BPF_MAP_TYPE_SK_STORAGE;
@@ -502,8 +474,7 @@ contract("bpf_sk_storage_get wants its map, a socket and a value of it", (kernel
 });
 
 contract("a socket's storage is charged to it: 128 KiB", (kernel, { open }) => {
-  const bytes: BuildableType = { kind: "array", name: "", type: 1, indexType: 1, length: 12_000 };
-  const btf = buildBtf([int(32), bytes]);
+  const btf = buildBtf([int("u32", 4), array(1, 12_000)]);
   const btf_fd = open(kernel.bpf(BPF_BTF_LOAD, { btf, btf_size: btf.length }));
   const typed = { btf_fd, btf_key_type_id: 1, btf_value_type_id: 2 };
   const map_type = types.BPF_MAP_TYPE_SK_STORAGE;

@@ -7,8 +7,8 @@ import type { Kernel } from "../../src/kernel/kernel.ts";
 import { BPF_BTF_LOAD, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../../src/uapi/flags.ts";
 import * as types from "../../src/uapi/map-types.ts";
+import { int } from "./btf-types.ts";
 import { contract, outcome } from "./contract.ts";
-import { int } from "./ints.ts";
 import { cookieOf } from "./linux-owners.ts";
 import { create, creation, get, keys, remove, set, u32 } from "./maps.ts";
 

@@ -6,8 +6,8 @@ import type { Kernel } from "../../src/kernel/kernel.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import * as flags from "../../src/uapi/flags.ts";
 import * as types from "../../src/uapi/map-types.ts";
+import { array, int, pointer } from "./btf-types.ts";
 import { type Bench, contract, outcome } from "./contract.ts";
-import { int } from "./ints.ts";
 import { create, keys, type MapCreate, u32 } from "./maps.ts";
 
 interface Member {
@@ -42,15 +42,7 @@ const struct = (name: string, size: number, members: readonly Member[]): Buildab
   members: members.map(({ type, at }, index) => ({ name: `m${index}`, type, bitOffset: at * 8, bitSize: 0 })),
 });
 
-const array = (type: number, length: number): BuildableType => ({
-  kind: "array",
-  name: "",
-  type,
-  indexType: U32,
-  length,
-});
 const tagged = (name: string): BuildableType => ({ kind: "type_tag", name, type: TARGET });
-const pointer = (type: number): BuildableType => ({ kind: "ptr", name: "", type });
 
 const common: readonly BuildableType[] = [
   int("u32", 4),

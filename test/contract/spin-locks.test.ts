@@ -2,31 +2,20 @@
 
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
-import { type BuildableType, buildBtf } from "../../src/btf/build.ts";
+import { buildBtf } from "../../src/btf/build.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import { BPF_BTF_LOAD, BPF_MAP_LOOKUP_ELEM } from "../../src/uapi/commands.ts";
 import { BPF_F_LOCK } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_SOCKET_FILTER } from "../../src/uapi/program-types.ts";
+import { int, struct } from "./btf-types.ts";
 import { type Bench, contract } from "./contract.ts";
-import { int } from "./ints.ts";
 import { create, type MapCreate, toU32, u32 } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
 
 const { r0, r1, r2, r3, r4, r6, r7, r8, r10, add, mov, load: ldx, store, exit, call, jump, label, loadMapFd } = asm;
 const tc = { prog_type: BPF_PROG_TYPE_SCHED_CLS };
-
-const struct = (
-  name: string,
-  size: number,
-  ...fields: readonly [name: string, type: number, offset: number][]
-): BuildableType => ({
-  kind: "struct",
-  name,
-  size,
-  members: fields.map(([name, type, offset]) => ({ name, type, bitOffset: 8 * offset, bitSize: 0 })),
-});
 
 /** Types: 1 u32, 2 u64, 3 the lock, 4 a value with a lock, 5 the timer, 6 a value with a timer. */
 const types = (): Uint8Array =>

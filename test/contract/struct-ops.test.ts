@@ -14,8 +14,8 @@ import {
 import { BPF_F_LINK, BPF_F_VTYPE_BTF_OBJ_FD } from "../../src/uapi/flags.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_STRUCT_OPS } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_STRUCT_OPS } from "../../src/uapi/program-types.ts";
+import { int } from "./btf-types.ts";
 import { contract, outcome } from "./contract.ts";
-import { int } from "./ints.ts";
 import { create, creation, type MapCreate, toU32, u32 } from "./maps.ts";
 import { load } from "./programs.ts";
 

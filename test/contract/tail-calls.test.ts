@@ -3,7 +3,7 @@
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
-import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../../src/uapi/commands.ts";
+import { BPF_MAP_DELETE_ELEM } from "../../src/uapi/commands.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_SOCKET_FILTER } from "../../src/uapi/program-types.ts";
@@ -11,19 +11,25 @@ import { type Bench, contract, outcome } from "./contract.ts";
 import { functionsOf } from "./functions.ts";
 import { create, get, set, u32 } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
+import { put } from "./references.ts";
 
 const { r0, r1, r2, r3, r6, r7, r10, add, mov, load: ldx, store, exit, call, callLocal, jump, label, loadMapFd } = asm;
 const tc = { prog_type: BPF_PROG_TYPE_SCHED_CLS };
 
 const programs = (kernel: Kernel, open: Bench["open"], max_entries = 4): number =>
   open(create(kernel, { map_type: BPF_MAP_TYPE_PROG_ARRAY, value_size: 4, max_entries }));
-const put = (kernel: Kernel, map_fd: number, index: number, prog: number): number | string =>
-  outcome(kernel.bpf(BPF_MAP_UPDATE_ELEM, { map_fd, key: u32(index), value: u32(prog) }));
 /** Where it does not go on, r0 is not known. */
 const tailCall = (map: number, index: number): asm.Item[] => [
   loadMapFd(r2, map),
   mov(r3, index),
   call(helpers.BPF_FUNC_tail_call),
+];
+/** The function "function", which tail calls; it returns 3 where that does not go on. */
+const functionTo = (map: number, index: number): asm.Item[] => [
+  label("function"),
+  ...tailCall(map, index),
+  mov(r0, 3),
+  exit(),
 ];
 /** A program that counts its runs in the first element of an array, then goes on at index 0; 5 where that is over. */
 const countedTailCall = (counts: number, map: number): asm.Item[] => [
@@ -106,10 +112,7 @@ contract("a function's tail call returns to its caller what the other program re
     ldx("dw", r1, r10, -8),
     add(r0, r1),
     exit(),
-    label("function"),
-    ...tailCall(map, index),
-    mov(r0, 3),
-    exit(),
+    ...functionTo(map, index),
   ];
   const run = (index: number): number | undefined => {
     const program = items(index);
@@ -128,10 +131,7 @@ contract("functions share the 33 of a run", (kernel, { open }) => {
     mov(r1, r6),
     callLocal("function"),
     exit(),
-    label("function"),
-    ...tailCall(map, 0),
-    mov(r0, 3),
-    exit(),
+    ...functionTo(map, 0),
   ];
   const prog = open(load(kernel, main, { ...tc, ...functionsOf(kernel, open, main) }));
   expect([returns(kernel, prog), get(kernel, counts, 0)]).toEqual([3, 33n]);
@@ -139,7 +139,7 @@ contract("functions share the 33 of a run", (kernel, { open }) => {
 
 contract("a function with a tail call needs type information", (kernel, { open }) => {
   const map = programs(kernel, open);
-  const items = [callLocal("function"), exit(), label("function"), ...tailCall(map, 0), mov(r0, 3), exit()];
+  const items = [callLocal("function"), exit(), ...functionTo(map, 0)];
   expect(refusal(kernel, items, tc)).toEqual(["EINVAL", "tail_call is not allowed in subprogs without BTF"]);
 });
 
@@ -149,10 +149,7 @@ contract("the callers of a function with a tail call use less than 256 bytes of 
     store("dw", r10, -bytes, 0),
     callLocal("function"),
     exit(),
-    label("function"),
-    ...tailCall(map, 0),
-    mov(r0, 3),
-    exit(),
+    ...functionTo(map, 0),
   ];
   const refused = (bytes: number): unknown =>
     refusal(kernel, items(bytes), { ...tc, ...functionsOf(kernel, open, items(bytes)) });
@@ -187,14 +184,7 @@ contract("behind a tail call r0 is not known, and packet pointers are", (kernel,
 
 contract("behind a function with a tail call packet pointers are gone", (kernel, { open }) => {
   const map = programs(kernel, open);
-  const items = [
-    ...readPacketBehind([callLocal("function")]),
-    exit(),
-    label("function"),
-    ...tailCall(map, 0),
-    mov(r0, 3),
-    exit(),
-  ];
+  const items = [...readPacketBehind([callLocal("function")]), exit(), ...functionTo(map, 0)];
   const attr = { ...tc, ...functionsOf(kernel, open, items) };
   expect(refusal(kernel, items, attr)).toEqual(["EACCES", "R6 invalid mem access 'scalar'"]);
 });

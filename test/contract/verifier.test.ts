@@ -16,27 +16,8 @@ import { contract } from "./contract.ts";
 import { create, u32 } from "./maps.ts";
 import { load, refusal } from "./programs.ts";
 
-const {
-  r0,
-  r1,
-  r2,
-  r3,
-  r4,
-  r5,
-  r6,
-  r10,
-  add,
-  mov,
-  alu32,
-  load: ldx,
-  store,
-  exit,
-  call,
-  jump,
-  jump32,
-  label,
-  loadMapFd,
-} = asm;
+const { r0, r1, r2, r3, r4, r5, r6, r10 } = asm;
+const { add, mov, alu32, load: ldx, store, exit, call, jump, jump32, label, loadMapFd } = asm;
 
 /** A hash and an array of 4 elements, of u32 to u64, and a ring buffer, that a program may name. */
 interface Maps {

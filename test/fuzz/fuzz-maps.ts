@@ -1,12 +1,14 @@
 // The maps of random programs, each made when a program first names it, filled before a run and read after it.
 
-import { type BuildableType, buildBtf } from "../../src/btf/build.ts";
+import { buildBtf } from "../../src/btf/build.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
 import type { Attr } from "../../src/uapi/attr.ts";
 import * as commands from "../../src/uapi/commands.ts";
 import { EPERM } from "../../src/uapi/errno.ts";
 import { BPF_F_NO_PREALLOC, BPF_F_ZERO_SEED } from "../../src/uapi/flags.ts";
 import * as types from "../../src/uapi/map-types.ts";
+import { int, struct } from "../contract/btf-types.ts";
+import { words } from "../contract/references.ts";
 
 const VALUE_SIZE = 32;
 export const RING_SIZE = 4096;
@@ -186,8 +188,6 @@ function valueText(name: FuzzMapName, value: Uint8Array): string {
   return [...new Set(parts)].sort().join("|");
 }
 
-const words = (...numbers: number[]): Uint8Array => new Uint8Array(new Uint32Array(numbers).buffer);
-
 /** Prefixes get longer with their number. */
 const keyBytes = (name: FuzzMapName, key: number): Uint8Array =>
   name === "lpm" ? words(8 * key, 0x10101) : words(key);
@@ -202,25 +202,3 @@ const valueTypes = (): Uint8Array =>
     struct("bpf_spin_lock", 4, ["val", 1, 0]),
     struct("locked", VALUE_SIZE, ["before", 1, 0], ["lock", 3, 4], ["a", 2, 8], ["b", 2, 16], ["c", 2, 24]),
   ]);
-
-const int = (name: string, size: number): BuildableType => ({
-  kind: "int",
-  name,
-  size,
-  bits: 8 * size,
-  offset: 0,
-  signed: false,
-  char: false,
-  bool: false,
-});
-
-const struct = (
-  name: string,
-  size: number,
-  ...fields: readonly [name: string, type: number, offset: number][]
-): BuildableType => ({
-  kind: "struct",
-  name,
-  size,
-  members: fields.map(([name, type, offset]) => ({ name, type, bitOffset: 8 * offset, bitSize: 0 })),
-});

@@ -3,11 +3,12 @@
 import { expect, test } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
 import { EmbeddedKernel } from "../../src/embedded/kernel.ts";
-import type { Mapping } from "../../src/kernel/kernel.ts";
+import type { Mapping, MmapOptions } from "../../src/kernel/kernel.ts";
 import { BPF_F_MMAPABLE } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import * as types from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_SCHED_CLS } from "../../src/uapi/program-types.ts";
+import { outcome } from "../contract/contract.ts";
 import { functionsOf } from "../contract/functions.ts";
 import { create } from "../contract/maps.ts";
 import { load, testRun } from "../contract/programs.ts";
@@ -21,7 +22,7 @@ const RUNS = 30;
 const MEMORY_LIMIT = 1 << 26;
 
 test("no bytes in mapped memory make a run fail or trap", () => {
-  const kernel = new EmbeddedKernel({ memoryLimit: MEMORY_LIMIT });
+  using kernel = new EmbeddedKernel({ memoryLimit: MEMORY_LIMIT });
   const random = randomNumbers(22);
   for (let round = 0; round < ROUNDS; round++) {
     const opened: number[] = [];
@@ -39,12 +40,17 @@ test("no bytes in mapped memory make a run fail or trap", () => {
       hash: map(types.BPF_MAP_TYPE_HASH),
       queue: map(types.BPF_MAP_TYPE_QUEUE, { key_size: 0 }),
     };
-    const mapped = [maps.ringbuf, maps.userRingbuf].flatMap((fd) => [
-      kernel.mmap(fd, { offset: 0, length: PAGE, writable: true }),
-      kernel.mmap(fd, { offset: PAGE, length: 3 * PAGE }),
-    ]);
-    mapped.push(kernel.mmap(maps.array, { offset: 0, length: PAGE, writable: true }));
-    const mappings = mapped.filter((mapping): mapping is Mapping => typeof mapping !== "number");
+    const mmap = (fd: number, options: MmapOptions): Mapping => {
+      const mapping = kernel.mmap(fd, options);
+      if (typeof mapping === "number") throw new Error(`mmap: ${outcome(mapping)}`);
+      return mapping;
+    };
+    const mappings = [
+      mmap(maps.ringbuf, { offset: 0, length: PAGE, writable: true }),
+      mmap(maps.ringbuf, { offset: PAGE, length: 3 * PAGE }),
+      mmap(maps.userRingbuf, { offset: PAGE, length: 3 * PAGE, writable: true }),
+      mmap(maps.array, { offset: 0, length: PAGE, writable: true }),
+    ];
     const items = program(maps);
     const attr = { prog_type: BPF_PROG_TYPE_SCHED_CLS, ...functionsOf(kernel, open, items) };
     const prog = open(load(kernel, items, attr));
@@ -147,7 +153,7 @@ function program({ ringbuf, userRingbuf, array, hash, queue }: Maps): asm.Item[]
     loadMapValue(r1, array, 0),
     mov(r2, 64),
     mov(r3, r6),
-    mov(r4, 0),
+    asm.load("w", r4, r1, 40),
     mov(r5, 0),
     call(helpers.BPF_FUNC_dynptr_read),
     mov(r0, 0),

@@ -7,6 +7,7 @@ import { BPF_MAP_UPDATE_ELEM, BPF_PROG_LOAD, BPF_PROG_TEST_RUN } from "../../src
 import { BPF_FUNC_tail_call } from "../../src/uapi/helper-ids.ts";
 import { BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP } from "../../src/uapi/program-types.ts";
 import { functionsOf } from "../contract/functions.ts";
+import { u32 } from "../contract/maps.ts";
 import { randomNumbers } from "../differential/random-program.ts";
 import { FuzzMaps } from "./fuzz-maps.ts";
 import { randomMapProgram } from "./random-map-program.ts";
@@ -46,7 +47,7 @@ export function mapTrial(kernel: Kernel, seed: number): Trial {
         ? tailCalled(maps).map((items) => maps.open(kernel.bpf(BPF_PROG_LOAD, attrOf(items))))
         : [];
       for (const [index, fd] of [...others, program].entries()) {
-        const [key, value] = [words(index), words(fd)];
+        const [key, value] = [u32(index), u32(fd)];
         if (maps.has("programs"))
           kernel.bpf(BPF_MAP_UPDATE_ELEM, { map_fd: maps.of("programs").fd, key, value, flags: 0 });
       }
@@ -61,8 +62,6 @@ export function mapTrial(kernel: Kernel, seed: number): Trial {
     },
   };
 }
-
-const words = (...numbers: number[]): Uint8Array => new Uint8Array(new Uint32Array(numbers).buffer);
 
 /** Programs that tail calls go to: one ends, one calls itself as long as it may. */
 const tailCalled = (maps: FuzzMaps): b.Item[][] => [
