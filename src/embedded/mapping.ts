@@ -22,7 +22,7 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   if (!file.canRead || (writable && !file.canWrite)) return -EACCES;
   if (map.kind === "perf event") return mapPerfEvent(state, map, options);
   if (map.kind !== "map") return -ENODEV;
-  if (map.family.checkMapping === undefined) return -ENOTSUPP;
+  if (map.family.checkMapping === undefined || map.fields.length > 0) return -ENOTSUPP;
   // What may not be written cannot be shared.
   if (!file.canWrite) return -EINVAL;
   if (writable && map.frozen) return -EPERM;
