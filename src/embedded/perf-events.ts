@@ -163,6 +163,9 @@ const LOST_RECORD_SIZE = 24;
 const [DATA_HEAD] = perf.perfEventMmapPage.data_head;
 const [DATA_TAIL] = perf.perfEventMmapPage.data_tail;
 
+/** Sizes have 32 bits in the machine: more would wrap. */
+const MAX_BUFFER = 2 ** 32 - 1;
+
 function createBuffer(
   { machine, memory }: KernelState,
   { attr: { wakeup_watermark = 0 } }: EmbeddedPerfEvent,
@@ -170,6 +173,7 @@ function createBuffer(
   writable: boolean,
 ): PerfBuffer | undefined {
   const bytes = (1 + pages) * PAGE_BYTES;
+  if (bytes > MAX_BUFFER) return undefined;
   const address = machine.allocatePages(bytes);
   if (address === 0) return undefined;
   memory.reach(address + bytes);
