@@ -237,12 +237,14 @@ function recordOf(type: number, misc: number, size: number): Uint8Array<ArrayBuf
   return new Uint8Array(view.buffer);
 }
 
-/** Writes at the head, on past the end of the data at its start. */
+/** Writes at the head, on past the end of the data at its start: more than once, where the record is longer than the data. */
 function put(memory: Uint8Array, buffer: PerfBuffer, record: Uint8Array): void {
   const data = buffer.address + PAGE_BYTES;
-  const at = buffer.head % buffer.dataSize;
-  const first = Math.min(record.length, buffer.dataSize - at);
-  memory.set(record.subarray(0, first), data + at);
-  memory.set(record.subarray(first), data);
-  buffer.head += record.length;
+  for (let rest = record; rest.length > 0; ) {
+    const at = buffer.head % buffer.dataSize;
+    const piece = rest.subarray(0, buffer.dataSize - at);
+    memory.set(piece, data + at);
+    buffer.head += piece.length;
+    rest = rest.subarray(piece.length);
+  }
 }
