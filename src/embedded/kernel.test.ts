@@ -42,6 +42,7 @@ import { EmbeddedKernel, type EmbeddedKernelOptions } from "./kernel.ts";
 const EPERM = 1;
 const ENOENT = 2;
 const ENOMEM = 12;
+const EMFILE = 24;
 const license = new TextEncoder().encode("GPL\0");
 
 function createArray(kernel: EmbeddedKernel, value_size: number, map_flags = 0): number {
@@ -384,4 +385,15 @@ test("a disposed watch is not called, and lets the map go", async () => {
 
 test("a kernel whose number of CPUs is out of range is refused", () => {
   expect(() => new EmbeddedKernel({ cpus: 0 })).toThrow("cpus: 0 is not in 1 … 64");
+});
+
+test("what finds no file descriptor is given back", () => {
+  using kernel = new EmbeddedKernel();
+  const first = createArray(kernel, 8);
+  const before = kernel.memoryInUse;
+  while (kernel.dup(first) >= 0);
+  expect(createArray(kernel, 8)).toBe(-EMFILE);
+  expect(kernel.memoryInUse).toBe(before);
+  kernel.close(first + 1);
+  expect(createArray(kernel, 8)).toBe(first + 1);
 });
