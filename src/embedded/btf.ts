@@ -56,6 +56,10 @@ export function sizedType({ types }: EmbeddedBtf, id: number, size: number): Btf
   }
 }
 
+/** Whether a type is an integer of so many bits, all of them its own. */
+export const isInt = (type: BtfType, bits: number): boolean =>
+  type.kind === "int" && type.bits === bits && type.offset === 0;
+
 /** Why BTF is refused: positive errno, and what the log says. */
 interface Refusal {
   readonly errno: number;

@@ -42,6 +42,7 @@ import { EmbeddedKernel, type EmbeddedKernelOptions } from "./kernel.ts";
 const EPERM = 1;
 const ENOENT = 2;
 const ENOMEM = 12;
+const EMFILE = 24;
 const license = new TextEncoder().encode("GPL\0");
 
 function createArray(kernel: EmbeddedKernel, value_size: number, map_flags = 0): number {
@@ -118,6 +119,30 @@ function idOfLost(): bigint {
 
 test("ids of performance events begin at 1 in each kernel, as records of lost samples show", () => {
   expect([idOfLost(), idOfLost()]).toEqual([1n, 1n]);
+});
+
+test("a sample that is longer than a buffer that is only read stays in it", () => {
+  using kernel = new EmbeddedKernel({ cpus: 1 });
+  const event = kernel.perfEventOpen({ cpu: 0, type: 1, config: 10, sample_type: 1 << 10 });
+  const other = kernel.perfEventOpen({ cpu: 0, type: 1, config: 10 });
+  const { bytes } = kernel.mmap(event, { length: 8192 }) as Mapping;
+  const behind = kernel.mmap(other, { length: 4096 + 65536, writable: true }) as Mapping;
+  const attr = { map_type: BPF_MAP_TYPE_PERF_EVENT_ARRAY, key_size: 4, value_size: 4, max_entries: 1 };
+  const map_fd = kernel.bpf(commands.BPF_MAP_CREATE, attr);
+  const value = new Uint8Array(Int32Array.of(event).buffer);
+  expect(kernel.bpf(commands.BPF_MAP_UPDATE_ELEM, { map_fd, key: new Uint8Array(4), value })).toBe(0);
+  const prog_fd = load(
+    kernel,
+    loadMapFd(r2, map_fd),
+    mov(r3, 0),
+    loadMapValue(r4, filled(kernel, 60_000, 0xff), 0),
+    mov(r5, 60_000),
+    call(helpers.BPF_FUNC_perf_event_output),
+    exit(),
+  );
+  expect(run(kernel, prog_fd)).toBe(0);
+  expect(behind.bytes.includes(0xff)).toBe(false);
+  expect(bytes.subarray(4096).lastIndexOf(0xff)).toBe(4095);
 });
 
 test("maps of devices and XDP sockets need CAP_NET_ADMIN beside CAP_BPF", () => {
@@ -360,4 +385,15 @@ test("a disposed watch is not called, and lets the map go", async () => {
 
 test("a kernel whose number of CPUs is out of range is refused", () => {
   expect(() => new EmbeddedKernel({ cpus: 0 })).toThrow("cpus: 0 is not in 1 … 64");
+});
+
+test("what finds no file descriptor is given back", () => {
+  using kernel = new EmbeddedKernel();
+  const first = createArray(kernel, 8);
+  const before = kernel.memoryInUse;
+  while (kernel.dup(first) >= 0);
+  expect(createArray(kernel, 8)).toBe(-EMFILE);
+  expect(kernel.memoryInUse).toBe(before);
+  kernel.close(first + 1);
+  expect(createArray(kernel, 8)).toBe(first + 1);
 });

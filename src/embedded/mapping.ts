@@ -3,7 +3,7 @@
 
 import { PAGE_BYTES } from "../../machine/layout.ts";
 import type { Mapping, MmapOptions } from "../kernel/kernel.ts";
-import { EACCES, EBADF, EINVAL, ENODEV, ENOTSUPP, EPERM } from "../uapi/errno.ts";
+import { EACCES, EBADF, EINVAL, ENODEV, ENOTSUPP, EOVERFLOW, EPERM } from "../uapi/errno.ts";
 import { BPF_F_RDONLY_PROG } from "../uapi/flags.ts";
 import { wholePages } from "./maps/map.ts";
 import { holdWhileReachable } from "./objects.ts";
@@ -15,13 +15,14 @@ export function mapMemory(state: KernelState, fd: number, options: MmapOptions):
   const file = state.files.get(fd);
   if (file === undefined) return -EBADF;
   if (!(length > 0) || offset % PAGE_BYTES !== 0) return -EINVAL;
+  if (offset < 0) return -EOVERFLOW;
   const map = file.object;
   const placeError = map.kind === "map" ? (map.family.checkPlace?.(state, map, options) ?? 0) : 0;
   if (placeError !== 0) return placeError;
   if (!file.canRead || (writable && !file.canWrite)) return -EACCES;
   if (map.kind === "perf event") return mapPerfEvent(state, map, options);
   if (map.kind !== "map") return -ENODEV;
-  if (map.family.checkMapping === undefined) return -ENOTSUPP;
+  if (map.family.checkMapping === undefined || map.fields.length > 0) return -ENOTSUPP;
   // What may not be written cannot be shared.
   if (!file.canWrite) return -EINVAL;
   if (writable && map.frozen) return -EPERM;

@@ -66,13 +66,16 @@ export class FileTable {
     return this.#files[fd];
   }
 
-  /** A new file descriptor, which holds a reference; or -EMFILE. */
+  /** A new file descriptor, which holds a reference; or -EMFILE, which ends an object that nobody else holds. */
   open(object: KernelObject, canRead = true, canWrite = true): number {
     let fd = this.#lowestFree;
     while (this.#files[fd] !== undefined) fd++;
-    if (fd >= MAX_FDS) return -EMFILE;
-    this.#lowestFree = fd + 1;
     hold(object);
+    if (fd >= MAX_FDS) {
+      release(object);
+      return -EMFILE;
+    }
+    this.#lowestFree = fd + 1;
     this.#files[fd] = { object, canRead, canWrite };
     this.#open++;
     return fd;

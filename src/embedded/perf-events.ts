@@ -163,6 +163,9 @@ const LOST_RECORD_SIZE = 24;
 const [DATA_HEAD] = perf.perfEventMmapPage.data_head;
 const [DATA_TAIL] = perf.perfEventMmapPage.data_tail;
 
+/** Sizes have 32 bits in the machine: more would wrap. */
+const MAX_BUFFER = 2 ** 32 - 1;
+
 function createBuffer(
   { machine, memory }: KernelState,
   { attr: { wakeup_watermark = 0 } }: EmbeddedPerfEvent,
@@ -170,6 +173,7 @@ function createBuffer(
   writable: boolean,
 ): PerfBuffer | undefined {
   const bytes = (1 + pages) * PAGE_BYTES;
+  if (bytes > MAX_BUFFER) return undefined;
   const address = machine.allocatePages(bytes);
   if (address === 0) return undefined;
   memory.reach(address + bytes);
@@ -233,12 +237,14 @@ function recordOf(type: number, misc: number, size: number): Uint8Array<ArrayBuf
   return new Uint8Array(view.buffer);
 }
 
-/** Writes at the head, on past the end of the data at its start. */
+/** Writes at the head, on past the end of the data at its start: more than once, where the record is longer than the data. */
 function put(memory: Uint8Array, buffer: PerfBuffer, record: Uint8Array): void {
   const data = buffer.address + PAGE_BYTES;
-  const at = buffer.head % buffer.dataSize;
-  const first = Math.min(record.length, buffer.dataSize - at);
-  memory.set(record.subarray(0, first), data + at);
-  memory.set(record.subarray(first), data);
-  buffer.head += record.length;
+  for (let rest = record; rest.length > 0; ) {
+    const at = buffer.head % buffer.dataSize;
+    const piece = rest.subarray(0, buffer.dataSize - at);
+    memory.set(piece, data + at);
+    buffer.head += piece.length;
+    rest = rest.subarray(piece.length);
+  }
 }

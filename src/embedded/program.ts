@@ -142,6 +142,7 @@ type Checked =
       readonly log: string;
       readonly instructions: readonly Instruction[];
       readonly uses: ReadonlyMap<number, MapUse>;
+      readonly digest: Uint8Array;
       readonly debugInfo: DebugInfo;
       readonly verifiedInstructions: number;
       readonly contextBytes: number;
@@ -184,7 +185,7 @@ function check(
   if (!verdict.ok) return verdict;
   const { log, statistics, contextBytes, inArena } = verdict;
   const verifiedInstructions = statistics.instructionsProcessed;
-  return { ok: true, log, instructions, uses, debugInfo, verifiedInstructions, contextBytes, inArena };
+  return { ok: true, log, instructions, uses, digest, debugInfo, verifiedInstructions, contextBytes, inArena };
 }
 
 /** The map of each load; the same object for the same map. */
@@ -259,7 +260,7 @@ function diagnosisOf(reason: string, slot: number | undefined, instructions: rea
 function install(
   state: KernelState,
   attr: ProgLoad,
-  { instructions, uses, debugInfo, verifiedInstructions, contextBytes, inArena }: Checked & { ok: true },
+  { instructions, uses, digest, debugInfo, verifiedInstructions, contextBytes, inArena }: Checked & { ok: true },
   gplCompatible: boolean,
 ): number {
   const maps = [...new Set([...uses.values()].map(({ map }) => map))];
@@ -286,7 +287,7 @@ function install(
       name: attr.prog_name,
       ...likeness,
       gplCompatible,
-      tag: programDigest(instructions).slice(0, TAG_SIZE),
+      tag: digest.slice(0, TAG_SIZE),
       handle,
       translated: withIds(instructions, uses),
       maps,

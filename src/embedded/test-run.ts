@@ -1,4 +1,4 @@
-// BPF_PROG_TEST_RUN: runs a packet program on a packet of the caller.
+// BPF_PROG_TEST_RUN: runs a program on a packet of the caller, or on its bytes.
 // Linux: net/bpf/test_run.c
 
 import { CPU, FAULT_NONE, RESULT } from "../../machine/layout.ts";

@@ -69,6 +69,12 @@ contract("only an array with MMAPABLE can be mapped", (kernel, { open }) => {
   expect(mmap(kernel, open(mmapable(kernel)))).toBe("ok");
 });
 
+contract("a mapping does not begin before its object: EOVERFLOW", (kernel, { open }) => {
+  const { pageSize } = kernel.system;
+  for (const length of [pageSize, 2 * pageSize])
+    expect(mmap(kernel, open(mmapable(kernel)), { offset: -pageSize, length })).toBe("EOVERFLOW");
+});
+
 contract("a mapping ends with the array's last page", (kernel, { open }) => {
   const map = open(mmapable(kernel, 0, 1000));
   const { pageSize } = kernel.system;

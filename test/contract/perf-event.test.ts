@@ -83,6 +83,14 @@ contract("an event is mapped as a page and 2^n pages of data, as often as wanted
   expect(mmap(2 * pageSize)).toBe("ok");
 });
 
+contract("a buffer of 4 GiB and more has no memory: ENOMEM", (kernel, { open }) => {
+  const { pageSize } = kernel.system;
+  for (const bytes of [2 ** 32, 2 ** 40]) {
+    const mapping = kernel.mmap(open(openEvent(kernel)), { length: pageSize + bytes, writable: true });
+    expect(typeof mapping === "number" ? outcome(mapping) : mapping.bytes.length).toBe("ENOMEM");
+  }
+});
+
 contract(
   "an event is enabled and disabled, and paused while it is mapped; nothing else is: ENOTTY",
   (kernel, { open }) => {

@@ -4,13 +4,13 @@ import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
 import { buildBtf } from "../../src/btf/build.ts";
 import type { Kernel } from "../../src/kernel/kernel.ts";
-import { BPF_BTF_LOAD, BPF_MAP_LOOKUP_ELEM } from "../../src/uapi/commands.ts";
-import { BPF_F_LOCK } from "../../src/uapi/flags.ts";
+import { BPF_BTF_LOAD, BPF_MAP_FREEZE, BPF_MAP_LOOKUP_ELEM } from "../../src/uapi/commands.ts";
+import { BPF_F_LOCK, BPF_F_MMAPABLE } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } from "../../src/uapi/map-types.ts";
 import { BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_SOCKET_FILTER } from "../../src/uapi/program-types.ts";
 import { int, struct } from "./btf-types.ts";
-import { type Bench, contract } from "./contract.ts";
+import { type Bench, contract, outcome } from "./contract.ts";
 import { create, type MapCreate, toU32, u32 } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
 
@@ -169,4 +169,11 @@ contract("a socket filter cannot use a map with a lock", (kernel, bench) => {
   const map = locked(kernel, bench);
   const [error, line] = refusal(kernel, [...find(map, 1), ...end], { prog_type: BPF_PROG_TYPE_SOCKET_FILTER });
   expect([error, line]).toEqual(["EINVAL", "socket filter progs cannot use bpf_spin_lock yet"]);
+});
+
+contract("a map whose values have a lock is neither frozen nor mapped: ENOTSUPP", (kernel, bench) => {
+  const map_fd = locked(kernel, bench, { map_type: BPF_MAP_TYPE_ARRAY, map_flags: BPF_F_MMAPABLE });
+  expect(outcome(kernel.bpf(BPF_MAP_FREEZE, { map_fd }))).toBe("ENOTSUPP");
+  const mapping = kernel.mmap(map_fd, { length: kernel.system.pageSize });
+  expect(typeof mapping === "number" ? outcome(mapping) : "ok").toBe("ENOTSUPP");
 });

@@ -5,6 +5,7 @@ import type { BtfType } from "../../btf/btf.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import { BPF_F_MMAPABLE } from "../../uapi/flags.ts";
 import { BPF_MAP_TYPE_ARRAY } from "../../uapi/map-types.ts";
+import { isInt } from "../btf.ts";
 import { fixedElements, perCpu } from "./machine-elements.ts";
 import { type MapAttributes, type MapFamily, stride, wholePages } from "./map.ts";
 import { checkShape, isOnNode } from "./shape.ts";
@@ -37,5 +38,5 @@ function checkKeyType({ map_type, max_entries }: MapAttributes, key: BtfType, va
   if (key.kind === "void") {
     return map_type === BPF_MAP_TYPE_ARRAY && max_entries === 1 && value.kind === "datasec" ? 0 : -EINVAL;
   }
-  return key.kind === "int" && key.bits === 32 && key.offset === 0 ? 0 : -EINVAL;
+  return isInt(key, 32) ? 0 : -EINVAL;
 }

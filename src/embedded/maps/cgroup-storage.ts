@@ -5,6 +5,7 @@
 import type { Btf, BtfMember, BtfType } from "../../btf/btf.ts";
 import { EINVAL, ENOENT } from "../../uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK } from "../../uapi/flags.ts";
+import { isInt } from "../btf.ts";
 import { type EmbeddedMap, type MapAttributes, type MapFamily, refuse } from "./map.ts";
 import { checkElement, checkEntries, checkFlags } from "./shape.ts";
 
@@ -44,5 +45,3 @@ function checkKeyType({ key_size }: MapAttributes, key: BtfType, _value: BtfType
     member.bitOffset === bitOffset && isInt(btf.type(btf.resolve(member.type)), bits);
   return isMember(id, 0, 64) && isMember(attachType, 64, 32) ? 0 : -EINVAL;
 }
-
-const isInt = (type: BtfType, bits: number): boolean => type.kind === "int" && type.bits === bits && type.offset === 0;

@@ -33,10 +33,7 @@ export const cpumap: MapFamily = {
       const program = target.takeProgram(state, map, fd, BPF_XDP_CPUMAP, -ENOMEM);
       return typeof program === "number" ? program : target.putTarget(state, map, cpu, frames, program);
     },
-    remove(state, map, key) {
-      const cpu = state.memory.u32[key / 4] as number;
-      return cpu >= map.max_entries ? -EINVAL : target.removeTarget(state, map, cpu);
-    },
+    remove: target.removeAt,
   },
   destroy: target.removeTargets,
 };

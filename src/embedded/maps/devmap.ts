@@ -40,10 +40,7 @@ export const devmap: MapFamily = {
       const program = target.takeProgram(state, map, fd, BPF_XDP_DEVMAP, -EINVAL);
       return typeof program === "number" ? program : target.putTarget(state, map, index, device, program);
     },
-    remove(state, map, key) {
-      const index = state.memory.u32[key / 4] as number;
-      return index >= map.max_entries ? -EINVAL : target.removeTarget(state, map, index);
-    },
+    remove: target.removeAt,
   },
   destroy: target.removeTargets,
 };

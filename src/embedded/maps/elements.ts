@@ -3,7 +3,7 @@
 
 import type { Attr } from "../../uapi/attr.ts";
 import type * as commands from "../../uapi/commands.ts";
-import { EBUSY, EFAULT, EINVAL, ENOMEM, EPERM } from "../../uapi/errno.ts";
+import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { BPF_F_LOCK } from "../../uapi/flags.ts";
 import { toBigInt } from "../../uapi/struct.ts";
 import { type UserPointer, userBytes } from "../memory.ts";
@@ -96,11 +96,12 @@ export function lookupAndDeleteElement(
   return state.memory.copyOut(room, attr.value, map.userValueSize) ? 0 : -EFAULT;
 }
 
-/** BPF_MAP_FREEZE: commands may write no longer. */
+/** BPF_MAP_FREEZE: commands may write no longer. What the kernel keeps in values is never frozen. */
 export function freezeMap(state: KernelState, attr: Attr<typeof commands.BPF_MAP_FREEZE>): number {
   const file = findMapFile(state, attr.map_fd);
   if (typeof file === "number") return file;
   const map = file.object;
+  if (map.fields.length > 0) return -ENOTSUPP;
   if (!mayWrite(file, map)) return -EPERM;
   if (map.writableMappings > 0) return -EBUSY;
   map.frozen = true;

@@ -4,6 +4,7 @@
 import type { BtfType } from "../../btf/btf.ts";
 import { EEXIST, EINVAL, ENOENT, ENOMEM } from "../../uapi/errno.ts";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST } from "../../uapi/flags.ts";
+import { isInt } from "../btf.ts";
 import { type EmbeddedOwner, findOwner, type OwnerKind } from "../owners.ts";
 import { type KernelState, whenIdle } from "../state.ts";
 import { type EmbeddedMap, type MapAttributes, type MapFamily, stride } from "./map.ts";
@@ -87,7 +88,7 @@ function check(attributes: MapAttributes): number {
 }
 
 function checkKeyType(_attributes: MapAttributes, key: BtfType): number {
-  return key.kind === "int" && key.bits === 32 && key.offset === 0 ? 0 : -EINVAL;
+  return isInt(key, 32) ? 0 : -EINVAL;
 }
 
 function update(state: KernelState, map: EmbeddedMap, owner: EmbeddedOwner, value: number, flags: number): number {

@@ -61,10 +61,8 @@ export interface MapFamily {
   checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean, state: KernelState): number;
   /** Whether it may be mapped where the caller wants it, which is asked before the caller's rights are. */
   checkPlace?(state: KernelState, map: EmbeddedMap, options: MmapOptions): number;
-  /** Whether readers find something; absent: a file descriptor never becomes readable. */
+  /** Whether readers find something; absent: a file descriptor cannot be watched. */
   isReadable?(data: number, memory: MachineMemory): boolean;
-  /** Whether writers in user space find room; absent: a file descriptor never becomes writable. */
-  isWritable?(data: number, memory: MachineMemory): boolean;
   /** A file descriptor of the map is closed. */
   fileClosed?(state: KernelState, map: EmbeddedMap, file: File): void;
   /** Neither a file descriptor nor a pin is left; programs may still use the map. */

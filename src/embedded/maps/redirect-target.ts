@@ -1,7 +1,7 @@
 // Where XDP programs redirect to: values of devmaps and cpumaps. A value is struct bpf_devmap_val { u32 ifindex; s32 fd } or
 // struct bpf_cpumap_val { u32 qsize; s32 fd }; in place of the file descriptor, the kernel shows the program's id.
 
-import { ENOMEM } from "../../uapi/errno.ts";
+import { EINVAL, ENOMEM } from "../../uapi/errno.ts";
 import { BPF_PROG_TYPE_XDP } from "../../uapi/program-types.ts";
 import { findProgram } from "../objects.ts";
 import type { EmbeddedProgram } from "../program.ts";
@@ -78,6 +78,12 @@ export function removeTarget(state: KernelState, map: EmbeddedMap, index: number
   keepProgram(map, index, undefined);
   replace(state, map, index, 0);
   return 0;
+}
+
+/** Empties the element of a key: 0, or -EINVAL behind the last one. */
+export function removeAt(state: KernelState, map: EmbeddedMap, key: number): number {
+  const index = state.memory.u32[key / 4] as number;
+  return index >= map.max_entries ? -EINVAL : removeTarget(state, map, index);
 }
 
 /** Empties an array. */

@@ -29,7 +29,7 @@ export const userRingbuf: MapFamily = {
     if (writable && offset === 0) return -EPERM;
     return endsBehindData(map, offset, length) ? -EINVAL : 0;
   },
-  // It becomes writable, when a program has drained it, and never readable.
+  // It is never readable; those who wait for room are woken when a program has drained it.
   isReadable: () => false,
 };
 
