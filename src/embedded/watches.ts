@@ -60,12 +60,12 @@ export class Watches {
 /** epoll refuses what cannot be polled. */
 function isWatchable(object: KernelObject): object is Watched {
   if (object.kind === "perf event") return true;
-  return object.kind === "map" && object.family.isReadable !== undefined;
+  return object.kind === "map" && object.family.isReady !== undefined;
 }
 
 function isReady({ machine, memory }: KernelState, object: Watched, readiness: Readiness): boolean {
   if (object.kind === "map") {
-    return readiness === "readable" && (object.family.isReadable?.(machine.mapData(object.handle), memory) ?? false);
+    return object.family.isReady?.(object, readiness, machine.mapData(object.handle), memory) ?? false;
   }
   // Without a buffer it is hung up, which every watch hears of. A wake-up is told once.
   if (object.buffer === undefined) return true;

@@ -1,8 +1,9 @@
 // bpf_user_ringbuf_drain: what user space wrote into a ring buffer, read by a function of the program through a dynptr.
 
+import { setTimeout } from "node:timers/promises";
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
-import type { Kernel } from "../../src/kernel/kernel.ts";
+import type { Kernel, Readiness } from "../../src/kernel/kernel.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT } from "../../src/uapi/flags.ts";
 import * as helpers from "../../src/uapi/helper-ids.ts";
 import { BPF_MAP_TYPE_USER_RINGBUF } from "../../src/uapi/map-types.ts";
@@ -219,4 +220,27 @@ contract("a pointer to a sample's dynptr that is kept on the stack is a number",
   const refused = (items: asm.Item[]) => refusal(kernel, items, functionsOf(kernel, open, items));
   expect(refused(kept(load))).toEqual(["EACCES", "R1 type=scalar expected=fp, dynptr_ptr"]);
   expect(refused(kept([]))[0]).toBeGreaterThan(0);
+});
+
+/** How often a new watch of the ring calls back within some milliseconds. */
+async function callsOfWatch(kernel: Kernel, map: number, readiness: Readiness): Promise<number> {
+  let calls = 0;
+  const watch = kernel.watch(map, () => calls++, readiness);
+  if (typeof watch === "number") throw new Error(`watch: ${outcome(watch)}`);
+  using _ = watch;
+  await setTimeout(30);
+  return calls;
+}
+
+contract("a ring can be written while it has room, and is never to be read", async (kernel, { open }) => {
+  const map = ring(kernel, open);
+  expect(await callsOfWatch(kernel, map, "writable")).toBe(1);
+  const halves = Array.from({ length: SIZE / 32 }, (_, index) => [index, 0] as const);
+  produce(kernel, map, halves);
+  expect(await callsOfWatch(kernel, map, "writable")).toBe(1);
+  expect(await callsOfWatch(kernel, map, "readable")).toBe(0);
+  produce(kernel, map, halves);
+  expect(await callsOfWatch(kernel, map, "writable")).toBe(0);
+  drained(kernel, open, all(map));
+  expect(await callsOfWatch(kernel, map, "writable")).toBe(1);
 });

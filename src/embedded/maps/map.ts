@@ -2,7 +2,7 @@
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
 import type { Btf, BtfType } from "../../btf/btf.ts";
-import type { MmapOptions } from "../../kernel/kernel.ts";
+import type { MmapOptions, Readiness } from "../../kernel/kernel.ts";
 import type { EmbeddedBtf } from "../btf.ts";
 import type { SpecialField } from "../btf-fields.ts";
 import type { MachineMemory } from "../memory.ts";
@@ -61,8 +61,8 @@ export interface MapFamily {
   checkMapping?(map: EmbeddedMap, offset: number, length: number, writable: boolean, state: KernelState): number;
   /** Whether it may be mapped where the caller wants it, which is asked before the caller's rights are. */
   checkPlace?(state: KernelState, map: EmbeddedMap, options: MmapOptions): number;
-  /** Whether readers find something; absent: a file descriptor cannot be watched. */
-  isReadable?(data: number, memory: MachineMemory): boolean;
+  /** Whether readers find something, or writers room; absent: a file descriptor cannot be watched. */
+  isReady?(map: EmbeddedMap, readiness: Readiness, data: number, memory: MachineMemory): boolean;
   /** A file descriptor of the map is closed. */
   fileClosed?(state: KernelState, map: EmbeddedMap, file: File): void;
   /** Neither a file descriptor nor a pin is left; programs may still use the map. */

@@ -3,6 +3,7 @@
 
 import { PAGE_BYTES } from "../../../machine/layout.ts";
 import { EINVAL, EPERM } from "../../uapi/errno.ts";
+import type { MachineMemory } from "../memory.ts";
 import type { EmbeddedMap, MapFamily } from "./map.ts";
 import { checkShape } from "./shape.ts";
 
@@ -17,9 +18,7 @@ export const ringbuf: MapFamily = {
     if (writable && (offset !== 0 || length !== PAGE_BYTES)) return -EPERM;
     return endsBehindData(map, offset, length) ? -EINVAL : 0;
   },
-  isReadable(data, { view }) {
-    return view.getBigUint64(data, true) !== view.getBigUint64(data + PAGE_BYTES, true);
-  },
+  isReady: (_map, readiness, data, memory) => readiness === "readable" && unread(data, memory) !== 0n,
 };
 
 /** User space is the producer. */
@@ -29,9 +28,12 @@ export const userRingbuf: MapFamily = {
     if (writable && offset === 0) return -EPERM;
     return endsBehindData(map, offset, length) ? -EINVAL : 0;
   },
-  // It is never readable; those who wait for room are woken when a program has drained it.
-  isReadable: () => false,
+  isReady: (map, readiness, data, memory) => readiness === "writable" && unread(data, memory) < BigInt(map.max_entries),
 };
+
+/** Bytes from the consumer's position to the producer's. */
+const unread = (data: number, { view }: MachineMemory): bigint =>
+  view.getBigUint64(data + PAGE_BYTES, true) - view.getBigUint64(data, true);
 
 const endsBehindData = ({ max_entries }: EmbeddedMap, offset: number, length: number): boolean =>
   offset + length > 2 * PAGE_BYTES + 2 * max_entries;
