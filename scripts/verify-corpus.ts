@@ -82,13 +82,14 @@ const newTally = (name: string): Tally => ({
 
 const tallies = new Map(["plain", "map_btf", "kernel", "all"].map((name) => [name, newTally(name)]));
 
-let read: Map<string, string> | undefined;
+/** Blobs of BTF by the name that records have for them, once they are read. */
+let blobs: ReadonlyMap<string, string> | undefined;
 
 for (const file of files) {
-  for (const line of gunzipSync(readFileSync(file)).toString().split("\n")) {
-    const record: CorpusRecord | undefined = line ? JSON.parse(line) : undefined;
+  for (const record of readLines<CorpusRecord>(file)) {
+    if (record.insns === undefined) misused(usage, `${file} holds no recorded programs`);
     // What was refused before the verifier began says nothing about it.
-    if (record && record.stage !== "attr") judge(record);
+    if (record.stage !== "attr") judge(record);
   }
 }
 for (const tally of tallies.values()) console.log(options.json ? JSON.stringify(tally) : describe(tally));
@@ -137,23 +138,25 @@ function load(record: CorpusRecord): { accepted: boolean; reason: string } {
 
 /** What the type information says of the program's functions. */
 function functionsOf({ btf, func_info }: CorpusRecord): { functions?: FunctionInfo[] } {
-  const hex = btf && func_info ? blobs().get(btf) : undefined;
-  return hex ? { functions: readFunctions(parseBtf(Buffer.from(hex, "hex")), Buffer.from(func_info!, "hex")) } : {};
+  if (!btf || !func_info) return {};
+  blobs ??= readBlobs();
+  const hex = blobs.get(btf);
+  return hex ? { functions: readFunctions(parseBtf(Buffer.from(hex, "hex")), Buffer.from(func_info, "hex")) } : {};
 }
 
-/** The blobs of BTF that records name. */
-function blobs(): ReadonlyMap<string, string> {
-  if (read) return read;
-  const lines = gunzipSync(readFileSync(join(options.support ?? dirname(files[0]!), "btf.jsonl.gz")))
-    .toString()
-    .split("\n");
-  read = new Map(
-    lines.filter(Boolean).map((line): [string, string] => {
-      const { h, hex } = JSON.parse(line) as { h: string; hex: string };
-      return [h, hex];
-    }),
-  );
-  return read;
+function readBlobs(): ReadonlyMap<string, string> {
+  const lines = readLines<{ h: string; hex: string }>(join(options.support ?? dirname(files[0]!), "btf.jsonl.gz"));
+  return new Map(lines.map(({ h, hex }) => [h, hex]));
+}
+
+/** The JSON of each line of a compressed file. */
+function readLines<T>(file: string): T[] {
+  try {
+    const lines = gunzipSync(readFileSync(file)).toString().split("\n");
+    return lines.filter(Boolean).map((line): T => JSON.parse(line));
+  } catch (error) {
+    return misused(usage, `${file} cannot be read: ${(error as Error).message}`);
+  }
 }
 
 function mapsBySlot(record: CorpusRecord, instructions: readonly Instruction[]): Map<number, VerifierMap> {
