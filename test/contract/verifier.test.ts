@@ -90,6 +90,19 @@ const refusals: readonly Refusal[] = [
     line: "R1 !read_ok",
   },
   {
+    fact: "common bits of two registers decide a jump only where one of them is constant",
+    items: () => [
+      ldx("b", r6, r1, 0),
+      asm.alu64("or", r6, 1),
+      jump("jset", r6, r6, "out"),
+      mov(r0, r5),
+      label("out"),
+      ...finish,
+    ],
+    error: "EACCES",
+    line: "R5 !read_ok",
+  },
+  {
     fact: "r10 is written",
     items: () => [mov(r10, 1), ...finish],
     error: "EACCES",

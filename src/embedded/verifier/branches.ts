@@ -137,9 +137,11 @@ function isEqual(bits: 32 | 64, a: Scalar, b: Scalar): boolean | undefined {
 const areApart = (a: Bounds, b: Bounds): boolean =>
   a.umin > b.umax || a.umax < b.umin || a.smin > b.smax || a.smax < b.smin;
 
+/** Linux tells only where one of them is constant. */
 function hasCommonBit(bits: 32 | 64, a: Scalar, b: Scalar): boolean | undefined {
   const left = bitsOf(bits, a);
   const right = bitsOf(bits, b);
+  if (!tnum.isConstant(left) && !tnum.isConstant(right)) return undefined;
   if ((left.value & right.value) !== 0n) return true;
   return ((left.value | left.mask) & (right.value | right.mask)) === 0n ? false : undefined;
 }
