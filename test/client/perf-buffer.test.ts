@@ -11,6 +11,7 @@ import type { Kernel } from "../../src/kernel/kernel.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE, perfEventMmapPage } from "../../src/uapi/perf-event.ts";
 import { type Bench, contract } from "../contract/contract.ts";
 import { perfEventArray, sender } from "../contract/perf-samples.ts";
+import { until } from "../contract/waiting.ts";
 import { copying } from "./copying.ts";
 
 interface Reading extends Bench {
@@ -87,13 +88,17 @@ describe("PerfBuffer", () => {
     const told: number[] = [];
     const samples = reader({ record: u32, onLost: (count) => told.push(count) });
     let refused = 0;
-    for (let sent = 0; sent < 3000; sent++) if (send() !== 0) refused++;
-    expect(refused).toBeGreaterThan(1000);
-    const taken = samples.drain(() => undefined);
-    expect(taken).toBe(3000 - refused);
-    for (let sent = 0; sent < 50; sent++) {
-      send();
-      samples.drain(() => undefined);
+    // A CPU tells what it has lost with its own next sample: where this thread was moved to another one, all is done again.
+    for (let round = 0; round < 20 && samples.lost === 0; round++) {
+      let found = 0;
+      for (let sent = 0; sent < 3000; sent++) if (send() === 0) found++;
+      expect(found).toBeLessThan(2000);
+      expect(samples.drain(() => undefined)).toBe(found);
+      refused += 3000 - found;
+      for (let sent = 0; sent < 50; sent++) {
+        send();
+        samples.drain(() => undefined);
+      }
     }
     expect(samples.lost).toBeGreaterThan(0);
     expect(samples.lost).toBeLessThanOrEqual(refused);
@@ -251,8 +256,3 @@ describe("PerfBuffer", () => {
     expect(samples.lost).toBe(1);
   });
 });
-
-/** Waits until `done`, or for a second. */
-async function until(done: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 1000 && !done(); waited += 5) await sleep(5);
-}

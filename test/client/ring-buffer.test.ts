@@ -13,6 +13,7 @@ import { u8, u16, u32, u64 } from "../../src/codec/scalars.ts";
 import type { Kernel, Mapping } from "../../src/kernel/kernel.ts";
 import { BPF_FUNC_ringbuf_output } from "../../src/uapi/helper-ids.ts";
 import { contract } from "../contract/contract.ts";
+import { until } from "../contract/waiting.ts";
 import { copying } from "./copying.ts";
 
 const SIZE = 4096;
@@ -382,8 +383,3 @@ describe("RingBuffer", () => {
     expect(() => BpfMap.create(kernel, { type: "ringbuf", maxEntries: 0 })).toThrow("power of two");
   });
 });
-
-/** Waits until `done`, or for a second. */
-async function until(done: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 1000 && !done(); waited += 5) await sleep(5);
-}

@@ -1,6 +1,5 @@
 // bpf_user_ringbuf_drain: what user space wrote into a ring buffer, read by a function of the program through a dynptr.
 
-import { setTimeout } from "node:timers/promises";
 import { expect } from "vitest";
 import * as asm from "../../src/asm/builder.ts";
 import type { Kernel, Readiness } from "../../src/kernel/kernel.ts";
@@ -11,6 +10,7 @@ import { contract, outcome } from "./contract.ts";
 import { callWithCallback, functionsOf } from "./functions.ts";
 import { create, get } from "./maps.ts";
 import { load, refusal, testRun } from "./programs.ts";
+import { settled } from "./waiting.ts";
 
 const { r0, r1, r2, r3, r4, r5, r6, r7, r10 } = asm;
 const { add, mov, load: ldx, store, exit, call, jump, label, loadFunction, loadMapFd, loadMapValue } = asm;
@@ -222,13 +222,13 @@ contract("a pointer to a sample's dynptr that is kept on the stack is a number",
   expect(refused(kept([]))[0]).toBeGreaterThan(0);
 });
 
-/** How often a new watch of the ring calls back within some milliseconds. */
+/** How often a new watch of the ring calls back at once. */
 async function callsOfWatch(kernel: Kernel, map: number, readiness: Readiness): Promise<number> {
   let calls = 0;
   const watch = kernel.watch(map, () => calls++, readiness);
   if (typeof watch === "number") throw new Error(`watch: ${outcome(watch)}`);
   using _ = watch;
-  await setTimeout(30);
+  await settled();
   return calls;
 }
 

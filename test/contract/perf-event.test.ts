@@ -8,6 +8,7 @@ import { cString } from "../../src/uapi/struct.ts";
 import { type Bench, contract, outcome } from "./contract.ts";
 import { create, u32 } from "./maps.ts";
 import { bpfOutput, perfEventArray, Samples, sender } from "./perf-samples.ts";
+import { settled, until } from "./waiting.ts";
 
 const openEvent = (kernel: Kernel, attr: Partial<PerfEventAttr> = {}): number =>
   kernel.perfEventOpen({ cpu: 0, ...bpfOutput, ...attr });
@@ -215,7 +216,7 @@ for (const [name, attr, expected] of [
     const send = sender(kernel, bench, array, 20, 7);
     let calls = 0;
     const watches = events.map((event) => kernel.watch(event, () => calls++));
-    await sleep(5);
+    await settled();
     calls = 0;
     const before = 32 * (expected - 1);
     // Runs on one CPU, as long as nobody moves this thread: the last of them decides.
@@ -224,22 +225,15 @@ for (const [name, attr, expected] of [
       send();
       sent++;
     }
-    await sleep(10);
+    await settled();
     const early = calls;
     while (calls === 0 && sent < 400) {
       send();
       sent++;
-      await sleep(2);
+      await settled();
     }
     for (const watch of watches) if (typeof watch !== "number") watch[Symbol.dispose]();
     expect(early).toBe(0);
     expect(Math.max(...samples.heads)).toBe(32 * expected);
   });
-}
-
-const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-/** Waits until `done`, or for a second. */
-async function until(done: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 1000 && !done(); waited += 5) await sleep(5);
 }

@@ -8,6 +8,7 @@ import * as commands from "../../src/uapi/commands.ts";
 import { outcome } from "./contract.ts";
 import { toU32, u32 } from "./maps.ts";
 import { load } from "./programs.ts";
+import { until } from "./waiting.ts";
 
 /** u32 values side by side. */
 export const words = (...values: readonly number[]): Uint8Array => new Uint8Array(new Uint32Array(values).buffer);
@@ -52,7 +53,7 @@ export const smallProgram = (
 
 /** Waits until something holds: Linux frees what maps refer to when it has time. */
 export async function eventually(holds: () => boolean): Promise<boolean> {
-  for (let tries = 0; tries < 200 && !holds(); tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(holds);
   return holds();
 }
 

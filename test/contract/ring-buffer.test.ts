@@ -19,6 +19,7 @@ import { BPF_MAP_TYPE_RINGBUF } from "../../src/uapi/map-types.ts";
 import { contract, outcome } from "./contract.ts";
 import { create, get, nextKey, remove, set, toU32, toU64 } from "./maps.ts";
 import { load, testRun } from "./programs.ts";
+import { settled, until } from "./waiting.ts";
 
 const { r0, r1, r2, r3, r4, r6, r10, mov, add, store, exit, call, jump, label, loadMapFd } = asm;
 const size = 4096;
@@ -224,11 +225,6 @@ contract("the consumer's page may be written, the producer's and the data may no
   expect(mapping({ length: 0 })).toBe("EINVAL");
 });
 
-/** Waits until `done`, or for a second. */
-async function until(done: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 1000 && !done(); waited += 5) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
 contract(
   "a watch calls back when a record comes, and not in the midst of the run that sends it",
   async (kernel, { open }) => {
@@ -249,7 +245,7 @@ contract(
     expect(calls).toBe(2);
     watch[Symbol.dispose]();
     testRun(kernel, send);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await settled();
     expect(calls).toBe(2);
   },
 );
@@ -269,7 +265,7 @@ contract("a reader that does not consume is not called without end", async (kern
   let calls = 0;
   const watch = watched(kernel, ring, () => calls++);
   testRun(kernel, open(load(kernel, output(ring, 8, 1))));
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await settled();
   watch[Symbol.dispose]();
   expect(calls).toBeGreaterThan(0);
   expect(calls).toBeLessThan(5);
@@ -280,7 +276,7 @@ contract("a record with NO_WAKEUP wakes nobody, one with FORCE_WAKEUP does", asy
   let calls = 0;
   const watch = watched(kernel, ring, () => calls++);
   testRun(kernel, open(load(kernel, output(ring, 8, 1, BPF_RB_NO_WAKEUP))));
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await settled();
   expect(calls).toBe(0);
   testRun(kernel, open(load(kernel, output(ring, 8, 1, BPF_RB_FORCE_WAKEUP))));
   await until(() => calls > 0);
